@@ -1,0 +1,45 @@
+# The front door. `make help` lists the targets.
+PYTHON ?= python3.11
+VENV   ?= .venv
+RES    ?=
+DATA   ?=
+PRESET ?=
+KIMG   ?=
+OUT    ?= runs
+GPUS   ?=
+ARGS   ?=
+
+BIN   := $(VENV)/bin
+READY := $(VENV)/.ready
+RUFF  := --line-length 120 --target-version py311 --select E,F,W,I,B,UP,SIM,D1,D2,D4 --ignore D203,D205,D212,D213,D400,D401,D413,D415,D107,D105
+PATHS := dnnlib torch_utils stylegan_oct tools tests benchmarks
+
+.PHONY: help install train test lint bench clean
+
+help:  ## List the targets.
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+$(READY): setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[tensorboard,dev]'
+	@touch $@
+
+install: $(READY)  ## Make the virtual environment and install everything that is needed.
+
+train: $(READY)  ## Train a generator (RES=256|512, DATA=folder or zip, PRESET, KIMG, GPUS, OUT, ARGS).
+	@$(BIN)/python -m tools train --outdir $(OUT) \
+	    $(if $(RES),--resolution $(RES)) $(if $(DATA),--data $(DATA)) $(if $(PRESET),--preset $(PRESET)) \
+	    $(if $(KIMG),--kimg $(KIMG)) $(if $(GPUS),--gpus $(GPUS)) $(ARGS)
+
+test: $(READY)  ## Run the tests.
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(READY)  ## Check style, types and the direction of imports.
+	$(BIN)/ruff check $(RUFF) --per-file-ignores '{tests,benchmarks}/**:D' $(PATHS)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:  ## Remove the virtual environment and the caches; data/ and runs/ stay.
+	rm -rf $(VENV) *.egg-info .mypy_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,47 @@
+"""Words and numbers as people write and read them."""
+
+import difflib
+from collections.abc import Iterable
+
+from dnnlib.errors import ConfigError
+
+
+def parse_int_list(text: str) -> list[int]:
+    """Return the numbers of "0-3,7" as [0, 1, 2, 3, 7], in the order given.
+
+    Raises:
+        ConfigError: a part is neither a number nor a rising range.
+    """
+    numbers: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
+            raise ConfigError(f"{part.strip()!r} in {text!r} is not a number or a rising range such as 0-7.")
+        numbers.extend(range(int(first), int(last or first) + 1))
+    return numbers
+
+
+def format_seconds(seconds: float) -> str:
+    """Return a duration as a person would say it: 4.2 s, 3 min 05 s, 2 h 10 min, 3 d 04 h."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    if whole < 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 86400} d {whole % 86400 // 3600:02d} h"
+
+
+def format_nimg(nimg: int) -> str:
+    """Return an image count in thousands: 1500 -> '1.5 kimg'."""
+    return f"{nimg / 1000:g} kimg"
+
+
+def suggest(word: str, choices: Iterable[str]) -> str:
+    """Return ' Did you mean X?' for the nearest of the choices, or their list where none is near."""
+    names = list(choices)
+    near = difflib.get_close_matches(word.lower(), [name.lower() for name in names], n=1)
+    if near:
+        return f" Did you mean {next(name for name in names if name.lower() == near[0])}?"
+    return f" There are: {', '.join(names)}."

@@ -1,0 +1,1 @@
+"""The commands: each file parses options, calls one library function, and prints."""

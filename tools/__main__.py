@@ -1,0 +1,67 @@
+"""`python -m tools NAME`, and `stylegan-oct NAME` once installed."""
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from dnnlib.errors import UserError
+from dnnlib.text import suggest
+from stylegan_oct import __version__
+
+COMMANDS = {
+    "phantom": "Simulate a data set of retinal OCT scans.",
+    "convert": "Turn a folder, zip or CSV of scans into an archive for training.",
+    "train": "Train a generator, or go on with an unfinished run.",
+    "generate": "Draw synthetic scans from a checkpoint.",
+    "info": "Show what a checkpoint or an archive holds.",
+}
+
+
+class LazyGroup(click.Group):
+    """Imports a command's module only when it is called, so that --help is quick, and prints user errors in a line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of work."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command, or None for an unknown name."""
+        if cmd_name not in COMMANDS:
+            return None
+        command = getattr(importlib.import_module(f"tools.{cmd_name}"), cmd_name)
+        assert isinstance(command, click.Command), command
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """Name the nearest command when the given one does not exist."""
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            ctx.fail(f"No such command {args[0]!r}.{suggest(args[0], COMMANDS)}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Turn a UserError into one line on stderr and exit code 2; Ctrl-C into 130."""
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            click.echo(f"error: {error}", err=True)
+            ctx.exit(2)
+        except KeyboardInterrupt:
+            click.echo("stopped.", err=True)
+            ctx.exit(130)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="stylegan-oct")
+def main() -> None:
+    """Learn, draw and explore synthetic retinal OCT scans (CNV, DME, DRUSEN, NORMAL)."""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

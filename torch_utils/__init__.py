@@ -1,0 +1,1 @@
+"""PyTorch helpers that know nothing about GANs or OCT: ops, checkpoints, statistics, seeding, several processes."""

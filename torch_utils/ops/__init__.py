@@ -1,0 +1,1 @@
+"""Custom operators: one file an op, each with its PyTorch reference."""
