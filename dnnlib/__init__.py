@@ -1,1 +1,1 @@
-"""Plain Python that every part uses: errors, configuration, files, run directories, logs, pictures. Imports no torch."""
+"""Plain Python that every part uses: errors, configuration, files, run directories, logs, pictures. No torch."""
