@@ -1,0 +1,187 @@
+"""Checkpoints without pickle: a directory of safetensors files, and meta.json, which is written last.
+
+A directory is complete when it has its final name and every file that meta.json lists with its size. It gets the
+name only after all of it is on the disk, so a kill at any instant leaves the older checkpoints as they were.
+"""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from dnnlib.errors import CheckpointError, TrainingError
+from dnnlib.files import sync_directory
+
+FORMAT = 1
+META = "meta.json"
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer, network: nn.Module) -> dict[str, Tensor]:
+    """Return an optimizer's state under the names of the network's parameters: `conv.weight/exp_avg`."""
+    names = {parameter: name for name, parameter in network.named_parameters()}
+    return {f"{names[parameter]}/{key}": value
+            for parameter, state in optimizer.state.items() for key, value in state.items()}
+
+
+def load_optimizer_tensors(optimizer: torch.optim.Optimizer, network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Put back what `optimizer_tensors` returned.
+
+    Raises:
+        CheckpointError: a parameter does not exist.
+    """
+    parameters = dict(network.named_parameters())
+    optimizer.state.clear()
+    for key, value in tensors.items():
+        name, _, kind = key.rpartition("/")
+        if name not in parameters:
+            raise CheckpointError(f"The optimizer's state names {name!r}, which this network does not have.")
+        place = "cpu" if kind == "step" and not optimizer.defaults.get("fused") else parameters[name].device
+        optimizer.state[parameters[name]][kind] = value.to(place)
+
+
+def save(path: Path, parts: Mapping[str, Mapping[str, Tensor]], meta: Mapping[str, Any], *,
+         headers: Mapping[str, Mapping[str, str]] | None = None) -> None:
+    """Write the named sets of tensors and the metadata as the directory `path`, whole or not at all.
+
+    Args:
+        path: the directory; a complete one of that name is kept as it is, an incomplete one replaced.
+        parts: file stem -> tensors.
+        meta: JSON types.
+        headers: file stem -> strings for the header of its safetensors file.
+    Raises:
+        TrainingError: the disk is full or cannot be written.
+    """
+    if is_complete(path):
+        return
+    temporary = path.parent / f".tmp-{path.name}"
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        for stem, tensors in parts.items():
+            file = temporary / f"{stem}.safetensors"
+            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, file,
+                      metadata=dict((headers or {}).get(stem, {})))
+            _sync(file)
+        sizes = {file.name: file.stat().st_size for file in sorted(temporary.iterdir())}
+        (temporary / META).write_text(json.dumps({"format": FORMAT, **meta, "files": sizes}, indent=2) + "\n",
+                                      encoding="utf-8")
+        _sync(temporary / META)
+        shutil.rmtree(path, ignore_errors=True)
+        os.replace(temporary, path)
+        sync_directory(path.parent)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        reason = getattr(error, "strerror", None) or str(error)
+        raise TrainingError(f"The checkpoint {path} could not be written ({reason}). Make room on the disk and run the "
+                            "same command again: it goes on from the last complete checkpoint.") from error
+
+
+def is_complete(path: Path) -> bool:
+    """Whether the directory holds meta.json and every file it lists, each of its size."""
+    try:
+        meta = json.loads((path / META).read_text(encoding="utf-8"))
+        return all((path / name).stat().st_size == size for name, size in meta["files"].items())
+    except (OSError, ValueError, KeyError, AttributeError):
+        return False
+
+
+def read_meta(path: Path) -> dict[str, Any]:
+    """Return the metadata of a checkpoint.
+
+    Raises:
+        CheckpointError: there is none, or it is of another format.
+    """
+    try:
+        meta = json.loads((path / META).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is no complete checkpoint: {META} is missing or cannot be read.") from error
+    if not isinstance(meta, dict) or meta.get("format") != FORMAT:
+        raise CheckpointError(f"{path / META} has another format than {FORMAT}. Use the release that wrote it.")
+    return meta
+
+
+def read_tensors(file: Path) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file.
+
+    Raises:
+        CheckpointError: the file is missing or damaged.
+    """
+    try:
+        with safe_open(file, framework="pt") as handle:
+            return {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 (no mapping)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{file} cannot be read ({error}). Use another checkpoint.") from error
+
+
+def read_header(file: Path) -> dict[str, str]:
+    """Return the strings in the header of a safetensors file.
+
+    Raises:
+        CheckpointError: the file is missing or damaged.
+    """
+    try:
+        with safe_open(file, framework="pt") as handle:
+            return dict(handle.metadata() or {})
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{file} cannot be read ({error}). Give a checkpoint of this project.") from error
+
+
+def load_module(module: nn.Module, tensors: Mapping[str, Tensor], *, source: str) -> None:
+    """Load tensors into a module strictly; any floating type is converted to the module's.
+
+    Raises:
+        CheckpointError: names the missing and the unexpected tensors, or those of another shape.
+    """
+    own = module.state_dict()
+    missing, extra = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
+    shapes = [f"{name}: {list(tensors[name].shape)} instead of {list(own[name].shape)}"
+              for name in own.keys() & tensors.keys() if own[name].shape != tensors[name].shape]
+    problems = [f"{what} {', '.join(names[:5])}{' ...' if len(names) > 5 else ''}"
+                for what, names in (("missing", missing), ("unexpected", extra), ("other shapes", shapes)) if names]
+    if problems:
+        raise CheckpointError(f"{source} does not fit this network: {'; '.join(problems)}.")
+    module.load_state_dict(tensors)
+
+
+def nimg_of(path: Path) -> int:
+    """Return the image count in the name of a checkpoint directory."""
+    match = re.fullmatch(r"nimg-(\d+)", path.name)
+    assert match is not None, path
+    return int(match[1])
+
+
+def complete_checkpoints(directory: Path) -> list[Path]:
+    """Return the complete checkpoints in a directory, oldest first."""
+    found = [path for path in directory.glob("nimg-*") if re.fullmatch(r"nimg-\d+", path.name) and is_complete(path)]
+    return sorted(found, key=nimg_of)
+
+
+def prune(directory: Path, *, keep: int, reduce_to: str, snapshot_nimg: int) -> None:
+    """Thin out old checkpoints; the newest `keep` complete ones are never touched.
+
+    Older ones whose image count is a multiple of `snapshot_nimg` are reduced to the file `reduce_to`.safetensors (a
+    generator to draw from), the others removed; so are leftovers of a killed save.
+    """
+    complete = complete_checkpoints(directory)
+    for path in complete[:-keep]:
+        if nimg_of(path) % snapshot_nimg == 0:
+            for file in path.iterdir():
+                if file.name not in (f"{reduce_to}.safetensors", META):
+                    file.unlink()
+        else:
+            shutil.rmtree(path)
+    for leftover in directory.glob(".tmp-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _sync(file: Path) -> None:
+    with open(file, "rb") as handle:
+        os.fsync(handle.fileno())

@@ -1,0 +1,97 @@
+"""One process or many: started by torchrun, talking over gloo (CPU) or nccl (GPUs)."""
+
+import datetime
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from dnnlib.errors import ConfigError, TrainingError
+
+
+@dataclass(frozen=True)
+class World:
+    """The processes that train together."""
+
+    rank: int = 0
+    size: int = 1
+    device: torch.device = torch.device("cpu")
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes the files."""
+        return self.rank == 0
+
+    def all_reduce_(self, tensor: Tensor) -> None:
+        """Sum a tensor over all processes in place.
+
+        Raises:
+            TrainingError: another process died or did not answer in time.
+        """
+        if self.size == 1:
+            return
+        try:
+            dist.all_reduce(tensor)
+        except RuntimeError as error:
+            raise self._lost(error) from error
+
+    def all_reduce_coalesced_(self, tensors: Iterable[Tensor]) -> None:
+        """Sum several tensors of one dtype over all processes in place, as one message."""
+        if self.size == 1:
+            return
+        parts = list(tensors)
+        flat = torch.cat([part.reshape(-1) for part in parts])
+        self.all_reduce_(flat)
+        for part, summed in zip(parts, torch.split(flat, [part.numel() for part in parts]), strict=True):
+            part.copy_(summed.view_as(part))
+
+    def any(self, flag: bool) -> bool:
+        """Return whether the flag is set in any process; on the CPU, so that no GPU waits."""
+        if self.size == 1:
+            return flag
+        votes = torch.tensor([float(flag)])
+        self.all_reduce_(votes)
+        return bool(votes.item() > 0)
+
+    def barrier(self) -> None:
+        """Wait for all processes."""
+        self.any(False)
+
+    def close(self) -> None:
+        """Leave the group."""
+        if self.size > 1 and dist.is_initialized():
+            dist.destroy_process_group()
+
+    def _lost(self, error: RuntimeError) -> TrainingError:
+        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        return TrainingError(f"Process {self.rank} of {self.size} lost the others ({first_line}). One of them "
+                             "stopped or hangs: see its messages above, then run the same command again to go on.")
+
+
+def init_world(device: str | None = None, *, timeout_sec: float = 300.0) -> World:
+    """Return this process's place among those that torchrun started, or a world of one.
+
+    Args:
+        device: "cpu", "cuda" or None for CUDA where there is a GPU.
+        timeout_sec: how long a silent process is waited for.
+    Raises:
+        ConfigError: CUDA is asked for and there is none.
+    """
+    kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if kind.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError(f"--device {kind}: PyTorch sees no CUDA device. Leave the option out to train on the CPU.")
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    rank, local_rank = int(os.environ.get("RANK", "0")), int(os.environ.get("LOCAL_RANK", "0"))
+    if kind == "cuda":
+        if size > 1 and local_rank >= torch.cuda.device_count():
+            raise ConfigError(f"Process {local_rank} of this computer finds only {torch.cuda.device_count()} GPUs. "
+                              "Start as many processes as there are GPUs.")
+        kind = f"cuda:{local_rank}"
+        torch.cuda.set_device(local_rank)
+    if size > 1:
+        backend = "cpu:gloo,cuda:nccl" if kind.startswith("cuda") else "gloo"
+        dist.init_process_group(backend, timeout=datetime.timedelta(seconds=timeout_sec))
+    return World(rank, size, torch.device(kind))
