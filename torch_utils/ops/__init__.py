@@ -1,1 +1,1 @@
-"""Custom operators: one file an op, each with its PyTorch reference."""
+"""Operations with kernels of their own: FIR resampling and fused bias with activation."""
