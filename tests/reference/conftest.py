@@ -1,78 +1,14 @@
-"""Numbers of the official implementation, where they are at hand: `STYLEGAN_OCT_REFERENCE` or ../shared/reference."""
+"""The fixture `reference` and the marker `reference_cases`; what they hand out is in official.py."""
 
-import json
-import os
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-
+import official
 import pytest
-from safetensors.torch import load_file
-from torch import Tensor
-
-TOLERANCE = 1e-4
-
-FOLDER = Path(os.environ.get("STYLEGAN_OCT_REFERENCE")
-              or Path(__file__).resolve().parents[3] / "shared" / "reference")
-
-
-def cases(name: str) -> list[dict[str, Any]]:
-    """Return the entries of NAME.json; empty where the folder is absent, so that collecting goes on."""
-    path = FOLDER / f"{name}.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-
-
-def relative_error(value: Tensor, expected: Tensor) -> float:
-    """Return the greatest absolute difference over the greatest absolute value of the expected tensor."""
-    assert value.shape == expected.shape, (list(value.shape), list(expected.shape))
-    if expected.numel() == 0:
-        return 0.0
-    difference = (value.detach().double() - expected.double()).abs().max().item()
-    scale = expected.double().abs().max().item()
-    return difference / scale if scale else difference
-
-
-def assert_agrees(value: Tensor, expected: Tensor, what: str = "", tolerance: float = TOLERANCE) -> None:
-    error = relative_error(value, expected)
-    assert error <= tolerance, f"{what}: relative error {error:.2e} above {tolerance:.0e}"
-
-
-class Group(Mapping[str, Tensor]):
-    """The tensors of a file whose names start with a prefix, by the rest of their names."""
-
-    def __init__(self, tensors: Mapping[str, Tensor], prefix: str) -> None:
-        self._tensors = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-
-    def __getitem__(self, key: str) -> Tensor:
-        return self._tensors[key]
-
-    def __iter__(self):
-        return iter(self._tensors)
-
-    def __len__(self) -> int:
-        return len(self._tensors)
-
-
-class Reference:
-    """The files of the folder. `ref.tensors("ops", "upfirdn2d_00/")["x"]`, `ref.tensors("augment")["images_1"]`."""
-
-    def __init__(self) -> None:
-        self._files: dict[str, dict[str, Tensor]] = {}
-
-    def tensors(self, name: str, prefix: str = "") -> Group:
-        if name not in self._files:
-            self._files[name] = load_file(FOLDER / f"{name}.safetensors")
-        return Group(self._files[name], prefix)
-
-    def cases(self, name: str) -> list[dict[str, Any]]:
-        return cases(name)
 
 
 @pytest.fixture(scope="session")
-def reference() -> Reference:
-    if not (FOLDER / "ops.json").exists():
-        pytest.skip(f"no reference numbers: {FOLDER} is absent (set STYLEGAN_OCT_REFERENCE)")
-    return Reference()
+def reference() -> official.Reference:
+    if not (official.FOLDER / "ops.json").exists():
+        pytest.skip(f"no reference numbers: {official.FOLDER} is absent (set STYLEGAN_OCT_REFERENCE)")
+    return official.Reference()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -83,7 +19,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     marker = metafunc.definition.get_closest_marker("reference_cases")
     if marker is None:
         return
-    wanted = [entry for entry in cases(marker.args[0])
+    wanted = [entry for entry in official.cases(marker.args[0])
               if all(entry.get(key) in (value if isinstance(value, tuple) else (value,))
                      for key, value in marker.kwargs.items())]
     # With no folder one case remains, which the fixture skips with the reason.
