@@ -26,7 +26,7 @@ META = "meta.json"
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, network: nn.Module) -> dict[str, Tensor]:
     """Return an optimizer's state under the names of the network's parameters: `conv.weight/exp_avg`."""
-    names = {parameter: name for name, parameter in network.named_parameters()}
+    names: dict[Tensor, str] = {parameter: name for name, parameter in network.named_parameters()}
     return {f"{names[parameter]}/{key}": value
             for parameter, state in optimizer.state.items() for key, value in state.items()}
 
@@ -170,8 +170,10 @@ def prune(directory: Path, *, keep: int, reduce_to: str, snapshot_nimg: int) -> 
     Older ones whose image count is a multiple of `snapshot_nimg` are reduced to the file `reduce_to`.safetensors (a
     generator to draw from), the others removed; so are leftovers of a killed save.
     """
-    complete = complete_checkpoints(directory)
-    for path in complete[:-keep]:
+    kept = complete_checkpoints(directory)[-keep:]
+    for path in directory.glob("nimg-*"):
+        if not kept or path in kept or nimg_of(path) > nimg_of(kept[-1]):
+            continue
         if nimg_of(path) % snapshot_nimg == 0:
             for file in path.iterdir():
                 if file.name not in (f"{reduce_to}.safetensors", META):

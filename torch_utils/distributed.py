@@ -56,6 +56,19 @@ class World:
         self.all_reduce_(votes)
         return bool(votes.item() > 0)
 
+    def share(self, text: str) -> str:
+        """Return the first process's text on every process."""
+        if self.size == 1:
+            return text
+        data = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8) if self.is_first and text else None
+        length = torch.tensor([0.0 if data is None else float(len(data))])
+        self.all_reduce_(length)
+        buffer = torch.zeros(int(length.item()), dtype=torch.int32)
+        if data is not None:
+            buffer += data
+        self.all_reduce_(buffer)
+        return bytes(buffer.to(torch.uint8).tolist()).decode()
+
     def barrier(self) -> None:
         """Wait for all processes."""
         self.any(False)

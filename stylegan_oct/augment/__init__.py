@@ -1,0 +1,1 @@
+"""Adaptive discriminator augmentation: the transformations, the pipeline and the controller of its strength."""

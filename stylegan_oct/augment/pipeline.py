@@ -1,0 +1,77 @@
+"""The augmentations that the discriminator sees, of one overall strength p.
+
+Karras et al. 2020, "Training Generative Adversarial Networks with Limited Data" (ADA), section 2 and appendix B.
+"""
+
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from dnnlib.errors import ConfigError
+from stylegan_oct.augment import color, corruption, filtering, geometry
+from stylegan_oct.augment.draws import Draws
+from stylegan_oct.augment.spec import AugmentSpec, parse_groups
+
+
+class AugmentPipe(nn.Module):
+    """Random transformations of images, each applied with probability multiplier * p; differentiable at any order."""
+
+    f_geom: Tensor
+    f_bank: Tensor
+
+    def __init__(self, groups: str = "bgc", *, channels: int = 1, spec: AugmentSpec | None = None) -> None:
+        """Make the pipeline of some groups, each transformation with multiplier 1, or of a specification.
+
+        Args:
+            groups: b, bg, bgc, bgcf, bgcfn, bgcfnc, or a list such as "blit,scale,brightness" (see `parse_groups`).
+            channels: 1 or 3.
+            spec: multipliers and constants; `groups` is then ignored.
+        Raises:
+            ConfigError: a group does not exist, or `channels` is neither 1 nor 3.
+        """
+        super().__init__()
+        if channels not in (1, 3):
+            raise ConfigError(f"Images have 1 or 3 channels; got {channels}.")
+        self.channels = channels
+        self.spec = spec or AugmentSpec(**dict.fromkeys(parse_groups(groups), 1.0))
+        # Constants, not state: a checkpoint has no need of them.
+        self.register_buffer("f_geom", filtering.geometry_filter().float(), persistent=False)
+        self.register_buffer("f_bank", filtering.filter_bank().float(), persistent=False)
+
+    @classmethod
+    def from_multipliers(cls, *, channels: int = 1, **settings: Any) -> Self:
+        """Return a pipeline by the fields of `AugmentSpec`: from_multipliers(xflip=1, scale=0.5, scale_std=0.1)."""
+        return cls(channels=channels, spec=AugmentSpec(**settings))
+
+    def forward(self, images: Tensor, p: float | Tensor, *, percentile: float | None = None) -> Tensor:
+        """Return augmented images.
+
+        Draws come from the global generator of the images' device and do not depend on p. At p = 0 the images are
+        returned as they are, without drawing, where p is known to the host.
+
+        Args:
+            images: [N, C, H, W], float32 in [-1, 1]; the result may leave this range.
+            p: overall strength in 0..1, a number or a tensor without axes.
+            percentile: in place of random draws, apply every transformation that is on, at this quantile of its
+                distribution; p is not used. (The pattern of the noise stays random.)
+        """
+        assert images.ndim == 4 and images.shape[1] == self.channels, (list(images.shape), self.channels)
+        if isinstance(p, Tensor) and p.device.type == "cpu":
+            p = float(p)
+        if percentile is None and not isinstance(p, Tensor) and p == 0:
+            return images
+        spec, draws = self.spec, Draws(images, p, percentile)
+        if spec.uses("blit", "geom"):
+            height, width = images.shape[2:]
+            inverse = geometry.draw_geometry(spec, draws, width=width, height=height)
+            images = geometry.transform(images, inverse, self.f_geom, whole=not spec.uses("geom"))
+        if spec.uses("color"):
+            images = color.apply_color(images, color.draw_color(spec, draws, channels=self.channels))
+        if spec.uses("filter"):
+            images = filtering.amplify_bands(images, filtering.draw_band_gains(spec, draws), self.f_bank)
+        if spec.uses("noise"):
+            images = corruption.add_noise(images, spec, draws)
+        if spec.uses("cutout"):
+            images = corruption.cut_out(images, spec, draws)
+        return images

@@ -1,0 +1,179 @@
+"""A trained generator as one object: `load_generator()` finds it, `G(z, "DRUSEN")` draws with it."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import one_hot
+
+from dnnlib.errors import CheckpointError, ConfigError
+from dnnlib.files import sha256_of
+from dnnlib.rundir import runs_in
+from dnnlib.text import suggest
+from stylegan_oct.config import TrainConfig
+from stylegan_oct.networks.generator import Generator
+from torch_utils.checkpoint import complete_checkpoints, load_module, read_header, read_tensors
+
+DEMO = Path(__file__).parent / "demo"
+GENERATOR_FILE = "G_ema.safetensors"
+
+Label = str | int | Sequence[str | int] | Tensor
+
+
+@dataclass(frozen=True)
+class GeneratorInfo:
+    """What the file of a generator says of itself."""
+
+    path: Path
+    sha256: str
+    classes: tuple[str, ...]
+    resolution: int
+    channels: int
+    nimg: int           # images shown in training
+    preset: str
+    data_source: str    # "phantom" or "scans"
+    options: dict[str, Any]  # constructor arguments of the network
+
+
+class OctGenerator(nn.Module):
+    """A trained generator with the names of its classes.
+
+        G = load_generator()
+        images = G(G.z([0, 1, 2]), "DRUSEN", psi=0.7)    # [3, 1, 64, 64], float32, about [-1, 1]
+    """
+
+    def __init__(self, network: Generator, info: GeneratorInfo) -> None:
+        super().__init__()
+        self.network, self.info = network, info
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(self.network.parameters()).device
+
+    def z(self, seeds: Sequence[int]) -> Tensor:
+        """Return the latents [len(seeds), z_dim] of the seeds: the same on every computer, one seed one latent."""
+        draws = [np.random.RandomState(seed).randn(self.network.z_dim) for seed in seeds]
+        return torch.from_numpy(np.stack(draws)).to(torch.float32).to(self.device)
+
+    def label(self, label: Label | None, n: int) -> Tensor:
+        """Return a label as one-hot [n, classes].
+
+        Args:
+            label: a class name or its index, a sequence of n of them, int64 [n], or one-hot [n, classes].
+            n: number of samples.
+        Raises:
+            ConfigError: the class does not exist, or there is none where one is needed.
+        """
+        classes = self.info.classes
+        if not classes:
+            if label is not None:
+                raise ConfigError("This generator was trained without classes; leave the class out.")
+            return torch.zeros(n, 0, device=self.device)
+        if label is None:
+            raise ConfigError(f"Say which class to draw: {', '.join(classes)}.")
+        if isinstance(label, Tensor) and label.ndim == 2:
+            return label.to(self.device, torch.float32)
+        many = list(label.tolist()) if isinstance(label, Tensor) else label
+        wanted = [many] * n if isinstance(many, str | int) else list(many)
+        indices = torch.tensor([self.class_index(item) for item in wanted])
+        return one_hot(indices, len(classes)).to(self.device, torch.float32)
+
+    def class_index(self, name: str | int) -> int:
+        """Return the index of a class by its name, in any case, or by its index.
+
+        Raises:
+            ConfigError: there is no such class; the nearest is named.
+        """
+        classes = self.info.classes
+        if isinstance(name, int):
+            if 0 <= name < len(classes):
+                return name
+            raise ConfigError(f"There is no class number {name}; there are {len(classes)}: {', '.join(classes)}.")
+        for index, known in enumerate(classes):
+            if name.lower() == known.lower():
+                return index
+        raise ConfigError(f"There is no class {name!r}.{suggest(name, classes)}")
+
+    def forward(self, z: Tensor, label: Label | None = None, *, psi: float = 1.0, cutoff: int | None = None,
+                center: Literal["class", "global"] = "class",
+                noise_mode: Literal["const", "random", "none"] = "const") -> Tensor:
+        """Return images [N, C, R, R], float32, about [-1, 1].
+
+        Args:
+            z: latents [N, z_dim], standard normal.
+            label: as in `label`.
+            psi: truncation; 1 is the full variety, smaller values draw nearer to the mean.
+            cutoff: number of layers that are truncated; default all.
+            center: truncate towards the mean of the class or of all classes.
+            noise_mode: fixed speckle, new speckle every time, or none.
+        """
+        images = self.network(z.to(self.device), self.label(label, len(z)), psi=psi, cutoff=cutoff,
+                              center=center if self.info.classes else "global", noise_mode=noise_mode)
+        assert isinstance(images, Tensor)
+        return images
+
+
+def load_generator(path: str | Path | None = None, *, device: str | torch.device = "cpu") -> OctGenerator:
+    """Return a trained generator, ready to draw.
+
+    Args:
+        path: a G_ema.safetensors, a checkpoint, a run, or a folder of runs (its newest); default the demo generator.
+        device: where to put it.
+    Raises:
+        CheckpointError: there is none, or it cannot be read.
+    """
+    file = find_generator(Path(path) if path is not None else DEMO)
+    info = read_info(file)
+    network = Generator(**info.options)
+    load_module(network, read_tensors(file), source=str(file))
+    return OctGenerator(network.eval().requires_grad_(False), info).to(device)
+
+
+def find_generator(path: Path) -> Path:
+    """Return the generator's file for a path as `load_generator` takes it.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    if path.is_file():
+        return path
+    if (path / GENERATOR_FILE).is_file():
+        return path / GENERATOR_FILE
+    for directory in [path, *(run.path for run in runs_in(path))]:
+        complete = complete_checkpoints(directory / "checkpoints")
+        if complete:
+            return complete[-1] / GENERATOR_FILE
+    raise CheckpointError(f"There is no generator in {path}. Give a {GENERATOR_FILE}, a checkpoint or a run, "
+                          "or leave the option out for the demo generator.")
+
+
+def generator_header(config: TrainConfig, nimg: int, data_source: str) -> dict[str, str]:
+    """Return what the file of a generator says of itself, so that the file alone is enough to draw."""
+    options = {**dataclasses.asdict(config.G), "c_dim": len(config.data.classes),
+               "img_resolution": config.data.resolution, "img_channels": config.data.channels}
+    return {"kind": "stylegan_oct generator", "format": "1", "generator": json.dumps(options),
+            "classes": json.dumps(config.data.classes), "nimg": str(nimg), "preset": config.preset,
+            "data_source": data_source, "note": "Draws synthetic pictures; not for diagnosis."}
+
+
+def read_info(file: Path) -> GeneratorInfo:
+    """Return what a generator's file says of itself.
+
+    Raises:
+        CheckpointError: it is not one, or of another format.
+    """
+    header = read_header(file)
+    if header.get("kind") != "stylegan_oct generator" or header.get("format") != "1":
+        raise CheckpointError(f"{file} is not a generator of this project. Give a {GENERATOR_FILE}.")
+    options = json.loads(header["generator"])
+    return GeneratorInfo(path=file, sha256=sha256_of(file), classes=tuple(json.loads(header["classes"])),
+                         resolution=options["img_resolution"], channels=options["img_channels"],
+                         nimg=int(header["nimg"]), preset=header["preset"], data_source=header["data_source"],
+                         options=options)

@@ -1,0 +1,150 @@
+"""From what the user asked for to a run: data, preset, overrides, and the unfinished run to go on with."""
+
+import dataclasses
+import json
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from dnnlib import logs
+from dnnlib.config import from_dict, override, to_json
+from dnnlib.errors import ConfigError
+from dnnlib.files import atomic_write, sha256_of
+from dnnlib.rundir import RunDir, create_run, find_run
+from dnnlib.text import suggest
+from stylegan_oct.config import PRESETS, DataConfig, TrainConfig, default_preset, fit_to_device
+from stylegan_oct.data.archive import Archive
+from stylegan_oct.model import find_generator
+from stylegan_oct.training import loop
+from torch_utils import checkpoint
+from torch_utils.distributed import World
+from torch_utils.memory import keep_freed_memory
+
+log = logging.getLogger(__name__)
+
+# Options of the command that set one field of the configuration.
+OPTION_FIELDS = {"total_kimg": "total_kimg", "start_from": "start_from", "batch": "batch", "batch_gpu": "batch_gpu",
+                 "gamma": "r1.gamma", "aug": "augment.mode", "aug_groups": "augment.groups", "aug_p": "augment.p",
+                 "target": "augment.target", "freeze_d": "D.freeze_layers", "mirror": "data.mirror",
+                 "balanced": "data.balanced", "seed": "seed"}
+
+
+def resolve(archive_path: Path, preset: str | None, changes: Mapping[str, Any], world: World) -> TrainConfig:
+    """Return the whole configuration of a run.
+
+    Args:
+        archive_path: of the training data.
+        preset: a name in PRESETS, or None for the one of the resolution.
+        changes: dotted fields and values; None leaves the preset's.
+        world: whose number of processes and device decide the micro-batch.
+    Raises:
+        UserError: an option cannot work, with the nearest that can.
+    """
+    archive = Archive(archive_path)
+    if preset is not None and preset not in PRESETS:
+        raise ConfigError(f"There is no preset {preset!r}.{suggest(preset, PRESETS)}")
+    if not len(archive.names("train")):
+        raise ConfigError(f"{archive_path} holds no training images. Convert again with a larger share for training.")
+    data = DataConfig(path=str(archive_path), fingerprint=archive.fingerprint, resolution=archive.resolution,
+                      channels=archive.channels, classes=tuple(archive.classes),
+                      workers=2 if world.device.type == "cuda" else 0)
+    base = PRESETS[preset or default_preset(archive.resolution)](data, world.size)
+    changes = dict(changes)
+    start = changes.pop("start_from", None)
+    fitted = changes.get("batch_gpu") is None
+    config = override(base, {**changes, "batch_gpu": 1} if fitted else changes)
+    if start is not None:
+        file = find_generator(Path(start))
+        config = dataclasses.replace(config, start_from=str(start), start_sha256=sha256_of(file))
+    if fitted:
+        return fit_to_device(config, base.batch_gpu, on_gpu=world.device.type == "cuda", processes=world.size)
+    if config.batch % (config.batch_gpu * world.size):
+        raise ConfigError(f"batch must be a multiple of processes * batch-gpu = {world.size * config.batch_gpu}; got "
+                          f"{config.batch}. Leave --batch-gpu out to have it chosen.")
+    return config
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The run to train, and whether it is already done."""
+
+    run: RunDir
+    resumes: bool
+    finished: bool
+
+
+def choose_run_together(config: TrainConfig, outdir: Path, *, new: bool, world: World) -> Choice:
+    """Return the first process's `choose_run` on every process."""
+    text = ""
+    if world.is_first:
+        choice = choose_run(config, outdir, new=new)
+        text = json.dumps([str(choice.run.path), choice.resumes, choice.finished])
+    path, resumes, finished = json.loads(world.share(text))
+    return Choice(RunDir(Path(path)), resumes, finished)
+
+
+def choose_run(config: TrainConfig, outdir: Path, *, new: bool) -> Choice:
+    """Return the newest run with the same identity, or a new directory.
+
+    A run is finished when it has seen the configured number of images, so a longer `total_kimg` goes on with it.
+    """
+    def same(stored: dict[str, Any]) -> bool:
+        try:
+            return from_dict(TrainConfig, stored).identity() == config.identity()
+        except ConfigError:  # written by another release
+            return False
+
+    run = None if new else find_run(outdir, same)
+    if run is None:
+        return Choice(create_run(outdir, f"{config.preset}-{config.data.resolution}px-b{config.batch}"), False, False)
+    complete = checkpoint.complete_checkpoints(run.checkpoints)
+    done = checkpoint.nimg_of(complete[-1]) if complete else 0
+    return Choice(run, True, done >= config.total_nimg)
+
+
+def start(config: TrainConfig, choice: Choice, world: World, console: Console) -> loop.Outcome:
+    """Train the chosen run with its log open; only the first process writes and speaks.
+
+    Raises:
+        UserError: the run cannot go on; the reason is in the log too.
+    """
+    run = choice.run
+    lock = run.lock() if world.is_first else None
+    if world.device.type == "cpu":
+        keep_freed_memory()
+        torch.set_num_threads(max((os.cpu_count() or 1) // world.size, 1) if "OMP_NUM_THREADS" not in os.environ
+                              else torch.get_num_threads())
+    try:
+        if world.is_first:
+            with atomic_write(run.config) as file:
+                file.write(to_json(config) + "\n")
+            logs.open_log(run.log, _ConsoleHandler(console))
+            log.info("%s %s", "going on with" if choice.resumes else "training in", run.path)
+        return loop.train(config, run, world, console)
+    except RuntimeError as error:
+        advice = loop.check_memory(error, config)
+        if advice is None:
+            raise
+        raise advice from error
+    finally:
+        logs.close_log()
+        if lock:
+            lock.close()
+
+
+class _ConsoleHandler(logging.Handler):
+    """Prints log lines above the progress bar."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        prefix = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
+        self._console.print(prefix + record.getMessage(), highlight=False, markup=False, soft_wrap=True)

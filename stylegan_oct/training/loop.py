@@ -1,0 +1,155 @@
+"""The training loop: StyleGAN2 with adaptive discriminator augmentation."""
+
+import itertools
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from dnnlib.errors import TrainingError
+from dnnlib.rundir import RunDir
+from dnnlib.text import format_seconds
+from stylegan_oct.config import TrainConfig
+from stylegan_oct.data.dataset import ArchiveDataset
+from stylegan_oct.training.interrupt import Interrupt
+from stylegan_oct.training.monitor import Monitor
+from stylegan_oct.training.snapshots import Snapshots
+from stylegan_oct.training.state import State, create_state
+from stylegan_oct.training.steps import Microbatch, Steps
+from stylegan_oct.training.transfer import start_from
+from torch_utils import checkpoint
+from torch_utils.distributed import World
+from torch_utils.images import to_unit
+from torch_utils.sampler import MicrobatchSampler, Stream, microbatch_offsets
+from torch_utils.stats import Stats
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a call of `train` ended."""
+
+    finished: bool
+    nimg: int
+    grid: Path | None
+    checkpoint: Path | None
+
+
+def train(config: TrainConfig, run: RunDir, world: World, console: Console) -> Outcome:
+    """Train until the configured number of images or a signal, from the run's newest checkpoint on.
+
+    Raises:
+        UserError: the data, a checkpoint or the disk fails; the last complete checkpoint stays.
+    """
+    data = config.data
+    dataset = ArchiveDataset(Path(data.path), split="train", mirror=data.mirror)
+    state = create_state(config, world.device, dataset.source)
+    _resume_or_start(state, run, world)
+    stats = Stats(world)
+    steps = Steps(config, state, world, stats, torch.from_numpy(dataset.labels))
+    batches = _batches(config, dataset, state.nimg, world)
+    snapshots = Snapshots(config, state.G_ema, dataset) if world.is_first else None
+    if world.is_first and world.device.type == "cpu" and state.nimg < config.total_nimg:
+        _announce_cpu(config, state)
+    with Interrupt() as interrupt, Monitor(config, run, state, world, stats, snapshots, console) as monitor:
+        monitor.start()
+        while state.nimg < config.total_nimg and not world.any(interrupt.requested):
+            batch = next(batches)
+            steps.generator(batch)
+            if config.path_length.weight > 0 and state.step % config.path_length.interval == 0:
+                steps.path_length(batch)
+            steps.discriminator(batch)
+            if config.r1.gamma > 0 and state.step % config.r1.interval == 0:
+                steps.r1(batch)
+            state.update_average()
+            state.nimg += config.batch
+            if state.step % config.augment.interval == 0:
+                state.update_strength()
+            monitor.after_step()
+        monitor.save()
+    newest = checkpoint.complete_checkpoints(run.checkpoints)
+    return Outcome(state.nimg >= config.total_nimg, state.nimg, monitor.grid, newest[-1] if newest else None)
+
+
+def _resume_or_start(state: State, run: RunDir, world: World) -> None:
+    """Load the newest complete checkpoint of the run, or the weights that the run is to start from."""
+    complete = checkpoint.complete_checkpoints(run.checkpoints)
+    if complete:
+        state.load(complete[-1])
+        if world.is_first:
+            log.info("going on from %s", complete[-1])
+    elif state.config.start_from:
+        for line in start_from(state, Path(state.config.start_from)).lines():
+            if world.is_first:
+                log.info("starting from %s: %s", state.config.start_from, line)
+
+
+def _batches(config: TrainConfig, dataset: ArchiveDataset, start_nimg: int, world: World) -> Iterator[list[Microbatch]]:
+    """Yield the micro-batches of this process, batch by batch, from an image count on."""
+    stream = Stream(dataset.labels, seed=config.seed, balanced=config.data.balanced)
+    place = {"rank": world.rank, "world_size": world.size}
+    sampler = MicrobatchSampler(stream, start_nimg=start_nimg, batch=config.batch, batch_gpu=config.batch_gpu, **place)
+    on_gpu = world.device.type == "cuda"
+    loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
+        dataset, batch_sampler=sampler, num_workers=config.data.workers, pin_memory=on_gpu,
+        persistent_workers=config.data.workers > 0, generator=torch.Generator())
+    offsets = microbatch_offsets(config.batch, config.batch_gpu, world.rank, world.size)
+    micros = iter(loader)
+    while True:
+        batch = []
+        for offset, (pixels, labels) in zip(offsets, itertools.islice(micros, len(offsets)), strict=True):
+            images = to_unit(pixels.to(world.device, non_blocking=on_gpu))
+            batch.append(Microbatch(offset, images, labels))
+        yield batch
+
+
+def _announce_cpu(config: TrainConfig, state: State) -> None:
+    """Say that there is no GPU and how long the rest will take."""
+    seconds = estimate_sec_per_image(config, state) * (config.total_nimg - state.nimg)
+    message = f"No GPU: training on the CPU with {torch.get_num_threads()} threads, about {format_seconds(seconds)}."
+    if seconds > 86400:
+        message += " That is long; a GPU does it in hours. Try KIMG=10 for a first look, or the demo preset (RES=64)."
+    log.warning(message) if seconds > 86400 else log.info(message)
+
+
+def estimate_sec_per_image(config: TrainConfig, state: State) -> float:
+    """Return the expected seconds per training image, from one forward pass of each network on this machine.
+
+    A training image costs about five passes through G and nine through D: the main steps forward and backward, and
+    the regularisation steps with their second gradients at their intervals. Weights and random numbers of the run
+    are not touched.
+    """
+    n = min(config.batch_gpu, 4)
+    labels = torch.zeros(n, len(config.data.classes))
+    if config.data.classes:
+        labels[:, 0] = 1
+    G, D = state.G_ema, state.D
+
+    def seconds() -> float:
+        begin = time.perf_counter()
+        images = G(torch.zeros(n, G.z_dim), labels, noise_mode="const")
+        middle = time.perf_counter()
+        D(images, labels)
+        return (5 * (middle - begin) + 9 * (time.perf_counter() - middle)) / n
+
+    with torch.no_grad():
+        return min(seconds() for _ in range(3))
+
+
+def check_memory(error: RuntimeError, config: TrainConfig) -> TrainingError | None:
+    """Return what to do about a failed allocation, or None for any other error."""
+    is_memory = isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+    if not is_memory:
+        return None
+    group = min(config.D.mbstd_group_size, config.batch_gpu)
+    smaller = [n for n in range(group, config.batch_gpu, group) if config.batch % n == 0]
+    advice = f"Try --batch-gpu {smaller[-1]}: the same batch is then gathered in smaller pieces." if smaller else \
+        "Try a smaller resolution, or a preset with a smaller channel_base."
+    return TrainingError(f"Out of memory with {config.batch_gpu} images at once at {config.data.resolution} px. {advice}")

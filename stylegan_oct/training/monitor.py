@@ -1,0 +1,197 @@
+"""What is shown and written while training: progress, statistics, sample grids, checkpoints."""
+
+import contextlib
+import logging
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from dnnlib.errors import TrainingError
+from dnnlib.logs import append_jsonl, keep_rows
+from dnnlib.rundir import RunDir
+from dnnlib.text import format_seconds
+from stylegan_oct.config import TrainConfig
+from stylegan_oct.training.snapshots import Snapshots
+from stylegan_oct.training.state import State
+from torch_utils import checkpoint
+from torch_utils.distributed import World
+from torch_utils.stats import Moments, Stats
+
+log = logging.getLogger(__name__)
+
+MASKED_LIMIT = 0.5      # share of steps in a tick whose gradients may be masked before the run stops
+COLLAPSE_LIMIT = 0.4    # diversity of a class against the real scans below which a warning is given
+COLLAPSE_AFTER = 0.1    # share of the run that must have passed, since every class starts alike
+
+
+class Monitor:
+    """Stands behind the loop: `after_step` once a step, on every process.
+
+    Args:
+        config, run, state, world, stats: of the run.
+        snapshots: draws the grids; only on the first process.
+        console: where the progress goes.
+    """
+
+    def __init__(self, config: TrainConfig, run: RunDir, state: State, world: World, stats: Stats,
+                 snapshots: Snapshots | None, console: Console) -> None:
+        self._config, self._run, self._state, self._world = config, run, state, world
+        self._stats, self._snapshots, self._console = stats, snapshots, console
+        self._tick_nimg = max(round(config.save.tick_kimg * 1000 / config.batch), 1) * config.batch
+        self._snapshot_nimg = max(round(config.save.snapshot_kimg * 1000 / config.batch), 1) * config.batch
+        self._bar: Progress | None = None
+        self._events: Any = None
+        self.grid: Path | None = None
+
+    def __enter__(self) -> "Monitor":
+        now = time.monotonic()
+        self._start = self._tick_start = self._saved = now
+        self._start_nimg = self._tick_start_nimg = self._state.nimg
+        self._latest: dict[str, Moments] = {}
+        if self._world.is_first:
+            keep_rows(self._run.stats, lambda row: row.get("nimg", 0) <= self._state.nimg)
+            self._events = _event_writer(self._run.events, self._state.nimg)
+            if self._console.is_terminal:
+                self._bar = Progress(TextColumn("{task.description}"), BarColumn(bar_width=20),
+                                     TextColumn("{task.fields[text]}"), console=self._console)
+                self._task = self._bar.add_task("training", total=self._config.total_nimg, text="",
+                                                completed=self._state.nimg)
+                self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar:
+            self._bar.stop()
+        if self._events:
+            self._events.close()
+
+    def start(self) -> None:
+        """Write what stands at the beginning: the training images and the untrained samples, or those gone on with."""
+        if self._snapshots is not None:
+            self._run.samples.mkdir(exist_ok=True)
+            self._snapshots.save_reals(self._run.samples / "reals.png", self._state.data_source)
+            self._save_grid()
+
+    def after_step(self) -> None:
+        """Show progress; at a tick write statistics; at a snapshot write samples and a checkpoint."""
+        nimg, total = self._state.nimg, self._config.total_nimg
+        last = nimg >= total
+        if nimg % self._tick_nimg == 0 or last:
+            self._tick()
+        self._show()
+        if nimg % self._snapshot_nimg == 0 or last:
+            self._save_grid()
+            self.save()
+        elif self._world.any(self._world.is_first and time.monotonic() - self._saved > self._config.save.every_min * 60):
+            self.save()
+
+    def save(self) -> None:
+        """Write a checkpoint, unless weights are not finite, and thin out old ones.
+
+        Raises:
+            TrainingError: weights are not finite, or the disk is full.
+        """
+        self._saved = time.monotonic()
+        if not self._world.is_first:
+            return
+        self._refuse_broken_weights()
+        path = self._state.save(self._run.checkpoints, {"elapsed_sec": time.monotonic() - self._start})
+        checkpoint.prune(self._run.checkpoints, keep=self._config.save.keep, reduce_to="G_ema",
+                         snapshot_nimg=self._snapshot_nimg)
+        log.debug("saved %s", path)
+
+    def _tick(self) -> None:
+        """Gather the statistics of all processes, and stop a run that no longer learns."""
+        self._latest = self._stats.flush()
+        if self._world.is_first:
+            now = time.monotonic()
+            rate = (self._state.nimg - self._tick_start_nimg) / max(now - self._tick_start, 1e-9)
+            self._tick_start, self._tick_start_nimg = now, self._state.nimg
+            row = {"nimg": self._state.nimg, "time": time.time(), "img_per_sec": round(rate, 3),
+                   "elapsed_sec": round(now - self._start, 1), "memory_gb": round(_peak_memory(self._world) / 2**30, 3),
+                   "augment_p": self._state.p, "path_length": float(self._state.pl_mean)}
+            row.update({name: moments.mean for name, moments in self._latest.items()})
+            append_jsonl(self._run.stats, row)
+            self._write_events(row)
+            if not self._bar:
+                self._console.print(f"{self._line()}", highlight=False, soft_wrap=True)
+        masked = max((self._latest[name].mean for name in self._latest if name.startswith("nonfinite/")), default=0)
+        if masked > MASKED_LIMIT:
+            raise TrainingError(f"{masked:.0%} of the steps up to {self._state.nimg} images had gradients that are not "
+                                f"numbers; the run stops.{self._last_good()} Lower the learning rate or raise gamma, "
+                                "or look for broken images in the data.")
+        if masked > 0:
+            log.warning("%.1f %% of the steps had gradients that are not numbers; they were masked", 100 * masked)
+
+    def _save_grid(self) -> None:
+        """Write the sample grid and watch over the variety within each class."""
+        if self._snapshots is None:
+            return
+        self.grid = self._run.samples / f"nimg-{self._state.nimg:08d}.png"
+        shares = self._snapshots.save(self.grid, self._state.nimg)
+        if self._state.nimg:
+            row = {"nimg": self._state.nimg, **{f"diversity/{name}": share for name, share in shares.items()}}
+            append_jsonl(self._run.stats, row)
+            self._write_events(row)
+        if self._state.nimg > COLLAPSE_AFTER * self._config.total_nimg:
+            for name, share in shares.items():
+                if share < COLLAPSE_LIMIT:
+                    log.warning("the samples of %s vary only %.0f %% as much as the real scans; see "
+                                "docs/training.md, 'A class collapses'", name, 100 * share)
+
+    def _show(self) -> None:
+        if self._bar:
+            self._bar.update(self._task, completed=self._state.nimg, text=self._line())
+
+    def _line(self) -> str:
+        """Return where the run is: kimg, images/s, time left, losses, p."""
+        nimg, total = self._state.nimg, self._config.total_nimg
+        rate = (nimg - self._start_nimg) / max(time.monotonic() - self._start, 1e-9)
+        left = format_seconds((total - nimg) / rate) if rate else "?"
+        losses = "".join(f"  {name} {self._latest[key].mean:.2f}"
+                         for name, key in (("G", "loss/G"), ("D", "loss/D")) if key in self._latest)
+        return (f"{nimg / 1000:.1f}/{total / 1000:g} kimg  {rate:.1f} images/s  {left} left{losses}  "
+                f"p {self._state.p:.3f}")
+
+    def _write_events(self, row: dict[str, Any]) -> None:
+        if self._events:
+            for name, value in row.items():
+                if name not in ("nimg", "time"):
+                    self._events.add_scalar(name, value, row["nimg"])
+            self._events.flush()
+
+    def _refuse_broken_weights(self) -> None:
+        for name, network in (("G", self._state.G), ("D", self._state.D), ("G_ema", self._state.G_ema)):
+            if not all(bool(tensor.isfinite().all()) for tensor in network.parameters()):
+                raise TrainingError(f"The weights of {name} are no longer numbers after {self._state.nimg} images; the "
+                                    f"run stops.{self._last_good()} Lower the learning rate or raise gamma.")
+
+    def _last_good(self) -> str:
+        complete = checkpoint.complete_checkpoints(self._run.checkpoints)
+        return f" The last good checkpoint is {complete[-1]}." if complete else ""
+
+
+def _event_writer(directory: Path, purge_step: int) -> Any:
+    """Return a TensorBoard writer, or None where TensorBoard is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        log.info("TensorBoard is not installed, so only stats.jsonl is written (pip install tensorboard).")
+        return None
+    return SummaryWriter(str(directory), purge_step=purge_step)  # type: ignore[no-untyped-call]
+
+
+def _peak_memory(world: World) -> float:
+    """Return the most bytes in use so far: of the GPU, or of this process."""
+    if world.device.type == "cuda":
+        return float(torch.cuda.max_memory_allocated(world.device))
+    with contextlib.suppress(AttributeError):
+        unit = 1 if sys.platform == "darwin" else 1024
+        return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * unit
+    return 0.0

@@ -1,0 +1,99 @@
+"""Starting from the weights of another run: what fits is copied, what nearly fits adapted, the rest stays fresh."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from dnnlib.errors import CheckpointError
+from stylegan_oct.model import find_generator, read_info
+from stylegan_oct.training.state import State
+from torch_utils.checkpoint import load_module, read_tensors
+
+
+@dataclass
+class TransferReport:
+    """Names of tensors by what became of them."""
+
+    copied: list[str] = field(default_factory=list)
+    adapted: list[str] = field(default_factory=list)
+    fresh: list[str] = field(default_factory=list)
+
+    def lines(self) -> list[str]:
+        """Return the report for the log; long lists are cut."""
+        result = [f"{len(self.copied)} tensors copied"]
+        for what, names in (("adapted", self.adapted), ("left fresh", self.fresh)):
+            if names:
+                shown = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+                result.append(f"{len(names)} {what}: {shown}")
+        return result
+
+
+def start_from(state: State, source: Path) -> TransferReport:
+    """Load the weights of a checkpoint of any run into a fresh state.
+
+    G and its average start from the source's average, D from the source's D where the checkpoint still holds it.
+    Networks may differ in classes (matched by name), channels and resolution.
+
+    Raises:
+        CheckpointError: nothing of it fits.
+    """
+    file = find_generator(source)
+    classes = read_info(file).classes
+    report = TransferReport()
+    fits = _transfer(state.G_ema, read_tensors(file), classes, state.config.data.classes, "G", report)
+    if not fits:
+        raise CheckpointError(f"No layer of {file} fits this network. Choose a preset with the same channel_base, or "
+                              "another checkpoint to start from.")
+    state.G.load_state_dict(state.G_ema.state_dict())
+    discriminator = file.parent / "D.safetensors"
+    if discriminator.is_file():
+        _transfer(state.D, read_tensors(discriminator), classes, state.config.data.classes, "D", report)
+    else:
+        report.fresh.append("the whole discriminator (the checkpoint holds none)")
+    return report
+
+
+def _transfer(network: nn.Module, tensors: Mapping[str, Tensor], old_classes: Sequence[str],
+              new_classes: Sequence[str], prefix: str, report: TransferReport) -> bool:
+    """Load what fits; return whether any parameter did."""
+    result = {}
+    for name, own in network.state_dict().items():
+        old = tensors.get(name)
+        value = None if old is None else _fit(name, old.to(own), own, old_classes, new_classes)
+        result[name] = own if value is None else value
+        same = old is not None and value is not None and value.shape == old.shape and torch.equal(value, old.to(own))
+        bucket = report.fresh if value is None else report.copied if same else report.adapted
+        bucket.append(f"{prefix}.{name}")
+    load_module(network, result, source="the adapted checkpoint")
+    parameters = {f"{prefix}.{name}" for name, _ in network.named_parameters()}
+    return bool(parameters & {*report.copied, *report.adapted})
+
+
+def _fit(name: str, old: Tensor, own: Tensor, old_classes: Sequence[str], new_classes: Sequence[str]) -> Tensor | None:
+    """Return the old tensor in the shape of the new one, or None where that makes no sense."""
+    if name.endswith("mapping.embed.weight") or name.endswith("w_avg_class"):
+        axis = 1 if name.endswith("weight") else 0
+        if old.shape[1 - axis] != own.shape[1 - axis]:
+            return None
+        return _match_classes(old, axis, old_classes, new_classes)
+    if old.shape == own.shape:
+        return old
+    is_rgb = "torgb" in name or "fromrgb" in name
+    if is_rgb and old.ndim == own.ndim:
+        for axis in range(own.ndim):
+            others_equal = old.shape[:axis] + old.shape[axis + 1:] == own.shape[:axis] + own.shape[axis + 1:]
+            if others_equal and {old.shape[axis], own.shape[axis]} == {1, 3}:
+                value = old.mean(dim=axis, keepdim=True).expand_as(own)
+                # A discriminator that saw c channels keeps its response when the sum over its inputs is kept.
+                return value * (old.shape[axis] / own.shape[axis]) if "fromrgb" in name else value
+    return None
+
+
+def _match_classes(old: Tensor, axis: int, old_classes: Sequence[str], new_classes: Sequence[str]) -> Tensor:
+    """Return the columns of the new classes: by name where the name is known, else the mean of the old ones."""
+    mean = old.mean(dim=axis)
+    parts = [old.select(axis, old_classes.index(name)) if name in old_classes else mean for name in new_classes]
+    return torch.stack(parts, dim=axis)

@@ -1,0 +1,51 @@
+"""`generate`: draw synthetic scans."""
+
+from pathlib import Path
+from typing import Literal
+
+import click
+from rich.progress import Progress
+
+from dnnlib.text import parse_int_list
+from tools._options import checkpoint_option, device_option
+
+EPILOG = """\b
+Examples:
+  python -m tools generate --seeds 0-63 --class DRUSEN --psi 0.7
+  python -m tools generate --seeds 0-7 --grid --out out/grid
+"""
+
+
+@click.command(epilog=EPILOG)
+@checkpoint_option
+@click.option("--seeds", default="0-7", show_default=True, metavar="LIST", help="Numbers and ranges: 0-63 or 1,5,9-12.")
+@click.option("--class", "classes", multiple=True, metavar="NAME", help="Class to draw; repeat for several. [default: all]")
+@click.option("--psi", type=float, default=1.0, show_default=True, help="Truncation: below 1 nearer to the mean.")
+@click.option("--cutoff", type=click.IntRange(min=1), help="Truncate only this many layers, the coarse ones.")
+@click.option("--center", type=click.Choice(["class", "global"]), default="class", show_default=True,
+              help="Truncate towards the mean of the class or of all.")
+@click.option("--noise", type=click.Choice(["const", "random", "none"]), default="const", show_default=True,
+              help="Speckle: fixed, new, or none.")
+@click.option("--grid", is_flag=True, help="One labelled sheet instead of single pictures.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("out"), show_default=True, help="Folder.")
+@click.option("--batch", type=click.IntRange(min=1), default=8, show_default=True, help="Pictures at once.")
+@device_option
+def generate(checkpoint: str | None, seeds: str, classes: tuple[str, ...], psi: float, cutoff: int | None,
+             center: Literal["class", "global"], noise: Literal["const", "random", "none"], grid: bool, out: Path,
+             batch: int, device: str | None) -> None:
+    """Draw synthetic scans as PNG files that say so in their names and text chunks."""
+    from stylegan_oct.model import load_generator
+    from stylegan_oct.sampling import Manner, draw, save_each, save_grid
+    from torch_utils.distributed import init_world
+
+    numbers = parse_int_list(seeds)
+    G = load_generator(checkpoint, device=init_world(device).device)
+    manner = Manner(psi=psi, cutoff=cutoff, center=center, noise_mode=noise)
+    samples = draw(G, numbers, classes, manner, batch=batch)
+    with Progress(transient=True) as bar:
+        task = bar.add_task("drawing", total=len(numbers) * (len(classes) or max(len(G.info.classes), 1)))
+        if grid:
+            path = save_grid(G, samples, out, manner, lambda: bar.advance(task))
+        else:
+            paths = save_each(G, samples, out, manner, lambda: bar.advance(task))
+    click.echo(f"grid in {path}" if grid else f"{len(paths)} pictures in {out}, such as {paths[0].name}")

@@ -1,0 +1,73 @@
+"""`train`: learn a generator."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from dnnlib.config import parse_setting, to_json
+from dnnlib.text import format_nimg
+from stylegan_oct.config import PRESETS
+from tools._options import device_option
+
+EPILOG = """\b
+Examples:
+  python -m tools train                               # a first look: phantom, 64 px, minutes on a laptop
+  python -m tools train --resolution 256 --data OCT2017
+  python -m tools train --data scans-512.zip --preset auto --set r1.gamma=4
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.option("--data", metavar="PATH", help="Archive, or folder, zip or CSV of scans. [default: simulated scans]")
+@click.option("-r", "--resolution", type=int, help="Pixels, a power of two. [default: that of the archive, else 64]")
+@click.option("--preset", metavar="NAME", help=f"One of {', '.join(PRESETS)}. [default: by resolution]")
+@click.option("--kimg", "total_kimg", type=click.FloatRange(min=0, min_open=True), help="Length in thousands of images.")
+@click.option("--outdir", type=click.Path(path_type=Path), default=Path("runs"), show_default=True,
+              help="Where the runs are.")
+@click.option("--new", is_flag=True, help="Start another run even if one with this configuration is unfinished.")
+@click.option("--start-from", metavar="PATH", help="Begin with the weights of this checkpoint or run (transfer).")
+@click.option("--batch", type=click.IntRange(min=1), help="Images per update.")
+@click.option("--batch-gpu", type=click.IntRange(min=1), help="Images at once on one GPU; less needs less memory.")
+@click.option("--gamma", type=click.FloatRange(min=0), help="Weight of the R1 penalty.")
+@click.option("--aug", type=click.Choice(["ada", "fixed", "off"]), help="Augmentation: adaptive, fixed or none.")
+@click.option("--aug-groups", metavar="NAMES", help="Augmentations: b, bg, bgc, bgcf, bgcfn, bgcfnc.")
+@click.option("--aug-p", type=click.FloatRange(0, 1), help="Strength when fixed, or at the start.")
+@click.option("--target", type=click.FloatRange(-1, 1), help="ADA's target.")
+@click.option("--freeze-d", type=click.IntRange(min=0), help="Highest discriminator layers that stay fixed.")
+@click.option("--mirror/--no-mirror", default=None, help="Add every image flipped left to right.")
+@click.option("--balanced/--no-balanced", default=None, help="Draw the classes equally often.")
+@click.option("--seed", type=click.IntRange(min=0), help="Of weights, data order and every draw.")
+@click.option("--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Any other field of the configuration.")
+@device_option
+@click.option("-n", "--dry-run", is_flag=True, help="Print the configuration and stop.")
+def train(data: str | None, resolution: int | None, preset: str | None, outdir: Path, new: bool,
+          settings: tuple[str, ...], device: str | None, dry_run: bool, **options: Any) -> None:
+    """Train a generator, or go on with the newest unfinished run of the same configuration."""
+    from stylegan_oct.data.prepare import prepare_archive
+    from stylegan_oct.training import launch
+    from torch_utils.distributed import init_world
+
+    console = Console()
+    archive = prepare_archive(data, resolution, cache=Path("data"), preset=preset)
+    world = init_world(device)
+    try:
+        changes = {launch.OPTION_FIELDS[name]: value for name, value in options.items()}
+        config = launch.resolve(archive, preset, {**changes, **dict(map(parse_setting, settings))}, world)
+        if dry_run:
+            click.echo(to_json(config))
+            return
+        choice = launch.choose_run_together(config, outdir, new=new, world=world)
+        if choice.finished:
+            click.echo(f"{choice.run.path} is finished. Give a larger --kimg to go on, or --new (make train "
+                       "ARGS=--new) to start another.")
+            return
+        outcome = launch.start(config, choice, world, console)
+    finally:
+        world.close()
+    if world.is_first:
+        click.echo(f"{'finished' if outcome.finished else 'stopped'} after {format_nimg(outcome.nimg)}")
+        click.echo(f"  samples     {outcome.grid}\n  checkpoint  {outcome.checkpoint}\n  log         {choice.run.log}")
+        if not outcome.finished:
+            click.echo("The same command goes on from here.")
