@@ -28,9 +28,9 @@ $(READY): setup.cfg pyproject.toml constraints.txt
 install: $(READY)  ## Make the virtual environment and install everything that is needed.
 
 train: $(READY)  ## Train a generator (RES=256|512, DATA=folder or zip, PRESET, KIMG, GPUS, OUT, ARGS).
-	@$(BIN)/python -m tools train --outdir $(OUT) \
-	    $(if $(RES),--resolution $(RES)) $(if $(DATA),--data $(DATA)) $(if $(PRESET),--preset $(PRESET)) \
-	    $(if $(KIMG),--kimg $(KIMG)) $(if $(GPUS),--gpus $(GPUS)) $(ARGS)
+	@$(BIN)/$(if $(GPUS),torchrun --standalone --nproc-per-node=$(GPUS) -m,python -m) tools train --outdir "$(OUT)" \
+	    $(if $(RES),--resolution $(RES)) $(if $(DATA),--data "$(DATA)") $(if $(PRESET),--preset $(PRESET)) \
+	    $(if $(KIMG),--kimg $(KIMG)) $(ARGS)
 
 test: $(READY)  ## Run the tests.
 	$(BIN)/python -m pytest $(ARGS)
@@ -39,6 +39,11 @@ lint: $(READY)  ## Check style, types and the direction of imports.
 	$(BIN)/ruff check $(RUFF) --per-file-ignores '{tests,benchmarks}/**:D' $(PATHS)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: $(READY)  ## Measure a training step, the augmentations and the phantom; minutes.
+	$(BIN)/python -m benchmarks.step $(ARGS)
+	$(BIN)/python -m benchmarks.augment
+	$(BIN)/python -m benchmarks.phantom_speed
 
 clean:  ## Remove the virtual environment and the caches; data/ and runs/ stay.
 	rm -rf $(VENV) *.egg-info .mypy_cache .ruff_cache .import_linter_cache

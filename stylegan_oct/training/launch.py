@@ -14,7 +14,7 @@ from rich.console import Console
 
 from dnnlib import logs
 from dnnlib.config import from_dict, override, to_json
-from dnnlib.errors import ConfigError
+from dnnlib.errors import ConfigError, TrainingError
 from dnnlib.files import atomic_write, sha256_of
 from dnnlib.rundir import RunDir, create_run, find_run
 from dnnlib.text import suggest
@@ -127,6 +127,10 @@ def start(config: TrainConfig, choice: Choice, world: World, console: Console) -
             logs.open_log(run.log, _ConsoleHandler(console))
             log.info("%s %s", "going on with" if choice.resumes else "training in", run.path)
         return loop.train(config, run, world, console)
+    except OSError as error:
+        raise TrainingError(f"A file of the run could not be written or read ({error.strerror or error}). Make room, or "
+                            "give access, and run the same command again: it goes on from the last complete "
+                            "checkpoint.") from error
     except RuntimeError as error:
         advice = loop.check_memory(error, config)
         if advice is None:

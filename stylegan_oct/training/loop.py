@@ -6,13 +6,14 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from dnnlib.errors import TrainingError
+from dnnlib.errors import DataError, TrainingError
 from dnnlib.rundir import RunDir
 from dnnlib.text import format_seconds
 from stylegan_oct.config import TrainConfig
@@ -52,6 +53,9 @@ def train(config: TrainConfig, run: RunDir, world: World, console: Console) -> O
     dataset = ArchiveDataset(Path(data.path), split="train", mirror=data.mirror)
     state = create_state(config, world.device, dataset.source)
     _resume_or_start(state, run, world)
+    if world.is_first:
+        log.info("R1 gamma %g: blurred or drifting samples ask for less, unstable ones for more (docs/training.md)",
+                 config.r1.gamma)
     stats = Stats(world)
     steps = Steps(config, state, world, stats, torch.from_numpy(dataset.labels))
     batches = _batches(config, dataset, state.nimg, world)
@@ -104,10 +108,18 @@ def _batches(config: TrainConfig, dataset: ArchiveDataset, start_nimg: int, worl
     micros = iter(loader)
     while True:
         batch = []
-        for offset, (pixels, labels) in zip(offsets, itertools.islice(micros, len(offsets)), strict=True):
+        for offset, (pixels, labels) in zip(offsets, _readable(itertools.islice(micros, len(offsets))), strict=True):
             images = to_unit(pixels.to(world.device, non_blocking=on_gpu))
             batch.append(Microbatch(offset, images, labels))
         yield batch
+
+
+def _readable(micros: Iterator[Any]) -> Iterator[Any]:
+    """Pass micro-batches on; of an unreadable image leave the one line that says which, not a worker's traceback."""
+    try:
+        yield from micros
+    except DataError as error:
+        raise DataError(str(error).strip().splitlines()[-1].removeprefix("dnnlib.errors.DataError: ")) from None
 
 
 def _announce_cpu(config: TrainConfig, state: State) -> None:

@@ -26,6 +26,7 @@ from torch_utils.stats import Moments, Stats
 log = logging.getLogger(__name__)
 
 MASKED_LIMIT = 0.5      # share of steps in a tick whose gradients may be masked before the run stops
+LEAK_LIMIT = 0.8        # p from which augmentations may show in the samples (ADA, section 2.2)
 COLLAPSE_LIMIT = 0.4    # diversity of a class against the real scans below which a warning is given
 COLLAPSE_AFTER = 0.1    # share of the run that must have passed, since every class starts alike
 
@@ -47,6 +48,7 @@ class Monitor:
         self._snapshot_nimg = max(round(config.save.snapshot_kimg * 1000 / config.batch), 1) * config.batch
         self._bar: Progress | None = None
         self._events: Any = None
+        self._warned_of_leaks = False
         self.grid: Path | None = None
 
     def __enter__(self) -> "Monitor":
@@ -126,6 +128,10 @@ class Monitor:
             raise TrainingError(f"{masked:.0%} of the steps up to {self._state.nimg} images had gradients that are not "
                                 f"numbers; the run stops.{self._last_good()} Lower the learning rate or raise gamma, "
                                 "or look for broken images in the data.")
+        if self._state.p >= LEAK_LIMIT and not self._warned_of_leaks:
+            self._warned_of_leaks = True
+            log.warning("augmentation strength p is %.2f; from 0.8 on its effects may leak into the samples. Look for "
+                        "rotated or shifted ones (docs/augmentation.md)", self._state.p)
         if masked > 0:
             log.warning("%.1f %% of the steps had gradients that are not numbers; they were masked", 100 * masked)
 

@@ -87,8 +87,8 @@ def _fit(name: str, old: Tensor, own: Tensor, old_classes: Sequence[str], new_cl
             others_equal = old.shape[:axis] + old.shape[axis + 1:] == own.shape[:axis] + own.shape[axis + 1:]
             if others_equal and {old.shape[axis], own.shape[axis]} == {1, 3}:
                 value = old.mean(dim=axis, keepdim=True).expand_as(own)
-                # A discriminator that saw c channels keeps its response when the sum over its inputs is kept.
-                return value * (old.shape[axis] / own.shape[axis]) if "fromrgb" in name else value
+                # A grey image must look the same to D: the sum over c inputs is scaled by 1 / sqrt(c) at run time.
+                return value * (old.shape[axis] / own.shape[axis]) ** 0.5 if "fromrgb" in name else value
     return None
 
 
