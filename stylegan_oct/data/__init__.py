@@ -1,0 +1,1 @@
+"""From scans to an archive for training, and from the archive to tensors."""
