@@ -111,8 +111,8 @@ def create_state(config: TrainConfig, device: torch.device, data_source: str) ->
         network.train().requires_grad_(False)
     augment = config.augment
     ada_kimg = min(augment.ada_kimg, 100.0) if config.start_sha256 else augment.ada_kimg
-    controller = AdaController(target=augment.target, interval=augment.interval, ada_nimg=round(ada_kimg * 1000),
-                               p=augment.p, p_max=augment.p_max)
+    controller = AdaController(target=augment.target, ada_nimg=round(ada_kimg * 1000), p=augment.p,
+                               p_max=augment.p_max)
     path_length = config.path_length.interval if config.path_length.weight > 0 else None
     return State(
         config=config, G=G, D=D, G_ema=copy.deepcopy(G).eval(),
