@@ -8,7 +8,8 @@ from rich.console import Console
 
 from dnnlib.config import parse_setting, to_json
 from dnnlib.text import format_nimg
-from stylegan_oct.config import PRESETS
+from stylegan_oct.classes import CLASSES
+from stylegan_oct.config import PRESETS, DataConfig
 from tools._options import device_option
 
 EPILOG = """\b
@@ -21,8 +22,10 @@ Examples:
 
 @click.command(epilog=EPILOG)
 @click.option("--data", metavar="PATH", help="Archive, or folder, zip or CSV of scans. [default: simulated scans]")
+@click.option("--phantom-images", type=click.IntRange(min=16), metavar="N",
+              help="How many scans to simulate without --data. [default: 2000 up to 64 px, 8000 above]")
 @click.option("-r", "--resolution", type=int, help="Pixels, a power of two. [default: that of the archive, else 64]")
-@click.option("--preset", metavar="NAME", help=f"One of {', '.join(PRESETS)}. [default: by resolution]")
+@click.option("--preset", type=click.Choice(list(PRESETS)), help="Sizes and constants. [default: by resolution]")
 @click.option("--kimg", "total_kimg", type=click.FloatRange(min=0, min_open=True), help="Length in thousands of images.")
 @click.option("--outdir", type=click.Path(path_type=Path), default=Path("runs"), show_default=True,
               help="Where the runs are.")
@@ -42,19 +45,23 @@ Examples:
 @click.option("--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Any other field of the configuration.")
 @device_option
 @click.option("-n", "--dry-run", is_flag=True, help="Print the configuration and stop.")
-def train(data: str | None, resolution: int | None, preset: str | None, outdir: Path, new: bool,
-          settings: tuple[str, ...], device: str | None, dry_run: bool, **options: Any) -> None:
+def train(data: str | None, phantom_images: int | None, resolution: int | None, preset: str | None, outdir: Path,
+          new: bool, settings: tuple[str, ...], device: str | None, dry_run: bool, **options: Any) -> None:
     """Train a generator, or go on with the newest unfinished run of the same configuration."""
     from stylegan_oct.data.prepare import prepare_archive
     from stylegan_oct.training import launch
     from torch_utils.distributed import init_world
 
     console = Console()
-    archive = prepare_archive(data, resolution, cache=Path("data"), preset=preset)
+    changes = {launch.OPTION_FIELDS[name]: value for name, value in options.items()} | dict(map(parse_setting, settings))
     world = init_world(device)
     try:
-        changes = {launch.OPTION_FIELDS[name]: value for name, value in options.items()}
-        config = launch.resolve(archive, preset, {**changes, **dict(map(parse_setting, settings))}, world)
+        # Refuses wrong options before any data are made, which may take long.
+        launch.resolve(DataConfig(path="", fingerprint="", resolution=resolution or 64, classes=CLASSES), preset, changes,
+                       world)
+        archive = prepare_archive(data, resolution, preset=preset, cache=Path("data"), simulate=phantom_images,
+                                  say=click.echo)
+        config = launch.resolve(launch.data_config(archive, world), preset, changes, world)
         if dry_run:
             click.echo(to_json(config))
             return

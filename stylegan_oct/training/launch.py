@@ -14,10 +14,9 @@ from rich.console import Console
 
 from dnnlib import logs
 from dnnlib.config import from_dict, override, to_json
-from dnnlib.errors import ConfigError, TrainingError
+from dnnlib.errors import ConfigError, DataError, TrainingError
 from dnnlib.files import atomic_write, sha256_of
 from dnnlib.rundir import RunDir, create_run, find_run
-from dnnlib.text import suggest
 from stylegan_oct.config import PRESETS, DataConfig, TrainConfig, default_preset, fit_to_device
 from stylegan_oct.data.archive import Archive
 from stylegan_oct.model import find_generator
@@ -35,26 +34,32 @@ OPTION_FIELDS = {"total_kimg": "total_kimg", "start_from": "start_from", "batch"
                  "balanced": "data.balanced", "seed": "seed"}
 
 
-def resolve(archive_path: Path, preset: str | None, changes: Mapping[str, Any], world: World) -> TrainConfig:
+def data_config(archive_path: Path, world: World) -> DataConfig:
+    """Return what an archive says of itself.
+
+    Raises:
+        DataError: it cannot be read or holds nothing to train on.
+    """
+    archive = Archive(archive_path)
+    if "train" not in archive.splits:
+        raise DataError(f"{archive_path} holds no training images. Convert again with a larger share for training.")
+    return DataConfig(path=str(archive_path), fingerprint=archive.fingerprint, resolution=archive.resolution,
+                      channels=archive.channels, classes=tuple(archive.classes),
+                      workers=2 if world.device.type == "cuda" else 0)
+
+
+def resolve(data: DataConfig, preset: str | None, changes: Mapping[str, Any], world: World) -> TrainConfig:
     """Return the whole configuration of a run.
 
     Args:
-        archive_path: of the training data.
+        data: what is learned from.
         preset: a name in PRESETS, or None for the one of the resolution.
         changes: dotted fields and values; None leaves the preset's.
         world: whose number of processes and device decide the micro-batch.
     Raises:
         UserError: an option cannot work, with the nearest that can.
     """
-    archive = Archive(archive_path)
-    if preset is not None and preset not in PRESETS:
-        raise ConfigError(f"There is no preset {preset!r}.{suggest(preset, PRESETS)}")
-    if not len(archive.names("train")):
-        raise ConfigError(f"{archive_path} holds no training images. Convert again with a larger share for training.")
-    data = DataConfig(path=str(archive_path), fingerprint=archive.fingerprint, resolution=archive.resolution,
-                      channels=archive.channels, classes=tuple(archive.classes),
-                      workers=2 if world.device.type == "cuda" else 0)
-    base = PRESETS[preset or default_preset(archive.resolution)](data, world.size)
+    base = PRESETS[preset or default_preset(data.resolution)](data, world.size)
     changes = dict(changes)
     start = changes.pop("start_from", None)
     fitted = changes.get("batch_gpu") is None

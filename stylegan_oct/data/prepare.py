@@ -1,0 +1,78 @@
+"""The archive to train on, from whatever the user has: nothing, scans, or an archive."""
+
+import hashlib
+import os
+import re
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+from dnnlib.errors import DataError
+from stylegan_oct.data.archive import INDEX, Archive
+from stylegan_oct.data.convert import convert
+from stylegan_oct.data.phantom_archive import write_phantom_archive
+
+RESOLUTION = 64          # when neither the user nor the preset's name says one
+SMALL, LARGE = 2000, 8000  # simulated scans up to 64 px, where training takes minutes, and above
+
+
+def prepare_archive(data: str | None, resolution: int | None, *, preset: str | None, cache: Path,
+                    simulate: int | None = None, say: Callable[[str], object] = lambda _: None) -> Path:
+    """Return an archive of the wanted resolution, made once and kept in the cache.
+
+    Of the processes that torchrun starts on a computer, one makes it and the others wait.
+
+    Args:
+        data: an archive, or scans as `convert` takes them; None simulates scans.
+        resolution: in pixels; None takes that of the archive, or of the preset's name, or 64.
+        preset: name of the preset, or None.
+        cache: folder for what is made.
+        simulate: number of simulated scans; default by resolution.
+        say: called with one line before anything that takes long.
+    Raises:
+        DataError: the data cannot be used, or have another resolution.
+    """
+    if data is not None and not Path(data).exists():
+        raise DataError(f"There is no {data}. Give an archive, or a folder, zip or CSV of scans.")
+    if data is not None and _is_archive(Path(data)):
+        found = Archive(data).resolution
+        if resolution not in (None, found):
+            raise DataError(f"{data} holds images of {found} px, and {resolution} are asked for. Leave the resolution "
+                            "out, or give the scans themselves.")
+        return Path(data)
+    size = resolution or _resolution_of(preset)
+    if data is None:
+        count = simulate or (SMALL if size <= RESOLUTION else LARGE)
+        archive = cache / f"phantom-{size}-{count}.zip"
+    else:
+        place = hashlib.sha256(str(Path(data).resolve()).encode()).hexdigest()[:6]
+        archive = cache / f"{Path(data).stem}-{size}-{place}.zip"
+    first = os.environ.get("LOCAL_RANK", "0") == "0"
+    if archive.exists():
+        if first:
+            say(f"using {archive} (made before; remove it to make it anew)")
+    elif not first:
+        while not archive.exists():  # torchrun ends this process if the other one fails
+            time.sleep(0.5)
+    elif data is None:
+        say(f"simulating {count} scans of {size} px once, in {archive}")
+        write_phantom_archive(archive, count=count, resolution=size)
+    else:
+        say(f"converting {data} to {size} px once, in {archive}")
+        convert(Path(data), archive, resolution=size)
+    return archive
+
+
+def _is_archive(path: Path) -> bool:
+    """Whether this is a zip that says what its images are, and not one of scans as they come."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as file:
+        return INDEX in file.namelist()
+
+
+def _resolution_of(preset: str | None) -> int:
+    """Return the number at the end of a preset's name: oct256 -> 256."""
+    match = re.search(r"\d+$", preset or "")
+    return int(match[0]) if match and int(match[0]) >= 8 else RESOLUTION
