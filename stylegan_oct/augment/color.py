@@ -5,36 +5,32 @@ import math
 import torch
 from torch import Tensor
 
-from stylegan_oct.augment.draws import Draws
+from stylegan_oct.augment.draws import Draws, compose, send
 from stylegan_oct.augment.spec import AugmentSpec
-
-# On the luma axis (1, 1, 1) / sqrt(3) lie the greys.
-_AXIS = 1 / math.sqrt(3)
 
 
 def draw_color(spec: AugmentSpec, draws: Draws, *, channels: int) -> Tensor:
-    """Return the colour maps of a batch as 4x4 matrices on (r, g, b, 1), [N, 4, 4].
+    """Return the colour maps of a batch as 4x4 matrices on (r, g, b, 1), [N, 4, 4] on the host.
 
     Hue and saturation leave greys as they are, so one-channel images skip them.
     """
-    identity = torch.eye(4, device=draws.constant(0.0).device, dtype=draws.constant(0.0).dtype)
-    axis = torch.tensor([_AXIS, _AXIS, _AXIS, 0.0], device=identity.device, dtype=identity.dtype)
-    luma = torch.outer(axis, axis)                                        # projects on the greys
+    identity, constant, luma, chroma = _projections()
     matrix = identity.expand(len(draws.constant(0.0)), 4, 4)
     if spec.brightness > 0:
-        matrix = _offset(draws.gated(spec.brightness, draws.normal() * spec.brightness_std, 0.0)) @ matrix
+        matrix = compose(_offset(draws.gated(spec.brightness, draws.normal() * spec.brightness_std, 0.0)), matrix)
     if spec.contrast > 0:
-        factor = draws.gated(spec.contrast, 2 ** (draws.normal() * spec.contrast_std), 1.0)
-        matrix = torch.stack([factor, factor, factor, torch.ones_like(factor)], dim=1).diag_embed() @ matrix
+        factor = draws.gated(spec.contrast, 2 ** (draws.normal() * spec.contrast_std), 1.0)[:, None, None]
+        matrix = compose((identity - constant) * factor + constant, matrix)
     if spec.lumaflip > 0:
         flipped = draws.gated(spec.lumaflip, draws.choice(2), 0.0)[:, None, None]
-        matrix = (identity - 2 * luma * flipped) @ matrix
+        matrix = compose(identity - 2 * luma * flipped, matrix)
     if spec.hue > 0 and channels == 3:
-        matrix = _turn(draws.gated(spec.hue, draws.uniform() * math.pi * spec.hue_max, 0.0), identity, luma) @ matrix
+        angle = draws.gated(spec.hue, draws.uniform() * math.pi * spec.hue_max, 0.0)[:, None, None]
+        # Rodrigues' formula.
+        matrix = compose(constant + luma + chroma * angle.cos() + _cross() * angle.sin(), matrix)
     if spec.saturation > 0 and channels == 3:
         factor = draws.gated(spec.saturation, 2 ** (draws.normal() * spec.saturation_std), 1.0)[:, None, None]
-        last = torch.diag(torch.tensor([0.0, 0.0, 0.0, 1.0], device=identity.device, dtype=identity.dtype))
-        matrix = (luma + last + (identity - luma - last) * factor) @ matrix
+        matrix = compose(constant + luma + chroma * factor, matrix)
     return matrix
 
 
@@ -43,24 +39,30 @@ def apply_color(images: Tensor, matrix: Tensor) -> Tensor:
     n, channels = images.shape[:2]
     if channels == 1:
         row = matrix[:, :3].mean(dim=1)                                   # [N, 4]
-        gain, offset = row[:, :3].sum(dim=1), row[:, 3]
+        gain, offset = send(torch.stack([row[:, :3].sum(dim=1), row[:, 3]]), images)
         return torch.addcmul(offset[:, None, None, None], images, gain[:, None, None, None])
+    matrix = send(matrix, images)
     mixed = torch.baddbmm(matrix[:, :3, 3:], matrix[:, :3, :3], images.reshape(n, 3, -1))
     return mixed.reshape(images.shape)
 
 
+def _projections() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the identity and its parts: the projections on the constant 1, on the luma axis (greys) and the rest."""
+    identity = torch.eye(4, dtype=torch.float64)
+    constant = torch.zeros_like(identity)
+    constant[3, 3] = 1
+    luma = torch.zeros_like(identity)
+    luma[:3, :3] = 1 / 3
+    return identity, constant, luma, identity - constant - luma
+
+
+def _cross() -> Tensor:
+    """Return the matrix of the cross product with the luma axis (1, 1, 1) / sqrt(3)."""
+    return torch.tensor([[0, -1, 1, 0], [1, 0, -1, 0], [-1, 1, 0, 0], [0, 0, 0, 0]], dtype=torch.float64) / 3 ** 0.5
+
+
 def _offset(value: Tensor) -> Tensor:
     """Return matrices that add value [N] to every channel, [N, 4, 4]."""
-    matrix = torch.eye(4, device=value.device, dtype=value.dtype).repeat(len(value), 1, 1)
+    matrix = torch.eye(4, dtype=value.dtype).repeat(len(value), 1, 1)
     matrix[:, :3, 3] = value[:, None]
     return matrix
-
-
-def _turn(angle: Tensor, identity: Tensor, luma: Tensor) -> Tensor:
-    """Return rotations by angle [N] about the luma axis, [N, 4, 4] (Rodrigues' formula)."""
-    cos, sin = angle.cos()[:, None, None], angle.sin()[:, None, None]
-    cross = identity.new_zeros(4, 4)
-    cross[:3, :3] = _AXIS * torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]])
-    turned = cos * identity + sin * cross + (1 - cos) * luma
-    turned[:, 3, 3] = 1
-    return turned

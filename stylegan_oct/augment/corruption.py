@@ -3,24 +3,26 @@
 import torch
 from torch import Tensor
 
-from stylegan_oct.augment.draws import Draws
+from stylegan_oct.augment.draws import Draws, change, send
 from stylegan_oct.augment.spec import AugmentSpec
 
 
 def add_noise(images: Tensor, spec: AugmentSpec, draws: Draws) -> Tensor:
     """Return images [N, C, H, W] with Gaussian noise, of one standard deviation for each image."""
-    sigma = draws.gated(spec.noise, draws.half_normal() * spec.noise_std, 0.0)
+    sigma = send(draws.gated(spec.noise, draws.half_normal() * spec.noise_std, 0.0), images)
+    # Noise for every image, used or not: what is drawn next must not depend on p.
     return torch.addcmul(images, torch.randn_like(images), sigma[:, None, None, None])
 
 
 def cut_out(images: Tensor, spec: AugmentSpec, draws: Draws) -> Tensor:
     """Return images [N, C, H, W] with a rectangle set to 0, cut off where it crosses the border."""
     height, width = images.shape[2:]
-    half = draws.gated(spec.cutout, draws.constant(spec.cutout_size / 2), 0.0)[:, None]
-    kept = [(_centres(size, images) - draws.unit()[:, None]).abs() >= half for size in (width, height)]
-    return images * (kept[0][:, None, :] | kept[1][:, :, None])[:, None]
+    chosen = draws.applied(spec.cutout * draws.p)
+    columns, rows = (_outside(size, draws.unit()[chosen], spec.cutout_size) for size in (width, height))
+    return change(images, chosen, lambda x: x * send(columns[:, None, :] | rows[:, :, None], x)[:, None])
 
 
-def _centres(size: int, like: Tensor) -> Tensor:
-    """Return the centres of pixels as shares of the axis, [size]."""
-    return (torch.arange(size, device=like.device, dtype=like.dtype) + 0.5) / size
+def _outside(size: int, centre: Tensor, side: float) -> Tensor:
+    """Return which pixels of an axis lie outside an interval, centre and side as shares of the axis, [N, size]."""
+    places = (torch.arange(size, dtype=centre.dtype) + 0.5) / size
+    return (places - centre[:, None]).abs() >= side / 2

@@ -1,5 +1,7 @@
 """The random numbers of one batch, or in their place one quantile of every distribution."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -8,32 +10,33 @@ _UNIFORMS, _NORMALS = 32, 16
 
 
 class Draws:
-    """Hands out one number per image for each parameter of a transformation.
+    """Hands out one number per image for each parameter of a transformation, float64 on the host.
 
-    Two blocks are drawn at once from the device's global generator. Their size depends on the batch alone, neither on
+    On the host, because what is drawn decides how much work there is: asking a GPU would stall it.
+
+    Two blocks are drawn at once from the host's global generator. Their size depends on the batch alone, neither on
     the strength `p` nor on the transformations in use: one seed gives the same draws at every strength.
 
     With a `percentile` q in 0..1 nothing is random: floor(q * n) for a choice of n, 2q - 1 for a uniform number,
     erfinv(2q - 1) for a normal one and erfinv(q) for its absolute value; and every transformation is applied.
     """
 
-    def __init__(self, like: Tensor, p: float | Tensor, percentile: float | None = None) -> None:
-        """Draw for the batch `like` [N, ...], on its device and in its dtype."""
-        self.p, self.percentile = p, percentile
-        self._like, self._n = like, len(like)
+    def __init__(self, n: int, p: float, percentile: float | None = None) -> None:
+        """Draw for a batch of n images."""
+        self.p, self.percentile, self._n = p, percentile, n
         if percentile is None:
-            self._uniforms = iter(torch.rand(_UNIFORMS, self._n, device=like.device, dtype=like.dtype))
-            self._normals = iter(torch.randn(_NORMALS, self._n, device=like.device, dtype=like.dtype))
+            self._uniforms = iter(torch.rand(_UNIFORMS, n, dtype=torch.float64))
+            self._normals = iter(torch.randn(_NORMALS, n, dtype=torch.float64))
 
     def constant(self, value: float) -> Tensor:
         """Return `value` for every image, [N]."""
-        return self._like.new_full([self._n], value)
+        return torch.full([self._n], value, dtype=torch.float64)
 
-    def applied(self, probability: float | Tensor) -> Tensor:
+    def applied(self, probability: float) -> Tensor:
         """Return which images a transformation of this probability touches, [N] bool."""
         if self.percentile is not None:
-            return self._like.new_ones([self._n], dtype=torch.bool)
-        return next(self._uniforms) < probability
+            return torch.ones(self._n, dtype=torch.bool)
+        return torch.lt(next(self._uniforms), probability)
 
     def gated(self, multiplier: float, value: Tensor, neutral: float) -> Tensor:
         """Return `value` [N] where a transformation of probability multiplier * p is applied, else `neutral`."""
@@ -62,3 +65,28 @@ class Draws:
     def _erfinv(self, value: float) -> Tensor:
         # At the ends of 0..1 the quantile is infinite; the last finite one of float32 stands for it.
         return self.constant(value).clamp(-1 + 2.0 ** -24, 1 - 2.0 ** -24).erfinv()
+
+
+def send(value: Tensor, images: Tensor) -> Tensor:
+    """Return numbers of the host on the device of `images`, in their dtype if floating, without waiting for a GPU."""
+    value = value.to(images.dtype) if value.is_floating_point() else value
+    return value.pin_memory().to(images.device, non_blocking=True) if images.is_cuda else value
+
+
+def change(images: Tensor, chosen: Tensor, transform: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return images [N, C, H, W] with `transform` applied to those that are `chosen`, [N] bool on the host."""
+    index = chosen.nonzero()[:, 0]
+    if len(index) == 0:
+        return images
+    if len(index) == len(images):
+        return transform(images)
+    index = send(index, images)
+    return images.index_copy(0, index, transform(images.index_select(0, index)))
+
+
+def compose(second: Tensor, first: Tensor) -> Tensor:
+    """Return the matrix products [N, k, k] of tiny matrices, on the host.
+
+    A batched product wakes the thread pool, which takes longer than the sums themselves.
+    """
+    return (second[..., :, :, None] * first[..., None, :, :]).sum(dim=-2)

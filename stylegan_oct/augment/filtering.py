@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stylegan_oct.augment.draws import Draws
+from stylegan_oct.augment.draws import Draws, change, send
 from stylegan_oct.augment.spec import AugmentSpec
 
 # Low-pass filter of the orthonormal wavelet sym6, of six vanishing moments and least asymmetry (Daubechies 1992).
@@ -40,8 +40,8 @@ def filter_bank() -> Tensor:
 
 
 def draw_band_gains(spec: AugmentSpec, draws: Draws) -> Tensor:
-    """Return the gain of each band, [N, 4]; each drawn gain leaves the expected power of an image as it was."""
-    gains = torch.ones_like(draws.constant(1.0))[:, None].repeat(1, 4)
+    """Return the gain of each band, [N, 4] on the host; each drawn gain keeps the expected power of an image."""
+    gains = draws.constant(1.0)[:, None].repeat(1, 4)
     power = gains.new_tensor(_EXPECTED_POWER)
     for band, strength in enumerate(spec.imgfilter_bands):
         drawn = torch.ones_like(gains)
@@ -58,14 +58,17 @@ def amplify_bands(images: Tensor, gains: Tensor, bank: Tensor) -> Tensor:
 
     Args:
         images: [N, C, H, W].
-        gains: [N, 4].
-        bank: [4, taps] of `filter_bank`.
+        gains: [N, 4] of `draw_band_gains`; images whose gains are all 1 stay as they are.
+        bank: [4, taps] of `filter_bank`, on the device of the images.
     """
-    height, width = images.shape[2:]
-    taps = gains.to(images.dtype) @ bank.to(images.dtype)            # [N, taps]
-    columns = _filter_matrices(taps, height)[:, None]                # [N, 1, H, H]
-    rows = _filter_matrices(taps, width)[:, None]                    # [N, 1, W, W]
-    return columns @ images @ rows.mT
+    chosen = (gains != 1).any(dim=1)
+
+    def amplify(some: Tensor) -> Tensor:
+        taps = send(gains[chosen], some) @ bank.to(some.dtype)               # [N, taps]
+        columns, rows = (_filter_matrices(taps, size)[:, None] for size in some.shape[2:])
+        return columns @ some @ rows.mT
+
+    return change(images, chosen, amplify)
 
 
 def _filter_matrices(taps: Tensor, size: int) -> Tensor:
@@ -75,6 +78,28 @@ def _filter_matrices(taps: Tensor, size: int) -> Tensor:
                       + torch.arange(-reach, reach + 1, device=taps.device), size)     # [size, taps]
     matrices = taps.new_zeros(len(taps), size, size)
     return matrices.scatter_add_(2, sources.expand(len(taps), -1, -1), taps[:, None].expand(-1, size, -1))
+
+
+def upsampling_matrix(f: Tensor, size: int, margin: tuple[int, int]) -> Tensor:
+    """Return the matrix [2 (before + size + after), size] that reflects a signal at its ends and doubles its rate.
+
+    Args:
+        f: low-pass filter of sum 1, [even].
+        size: length of the signal.
+        margin: samples (before, after) the ends, less than `size` each; beyond them the signal is 0.
+    """
+    padded = margin[0] + size + margin[1]
+    fine = torch.arange(2 * padded, device=f.device)[:, None] + torch.arange(len(f), device=f.device) - len(f) // 2
+    weights = 2 * f.flip(0) * ((fine % 2 == 0) & (fine >= 0) & (fine < 2 * padded))    # between the samples lie zeros
+    sources = reflect(fine.div(2, rounding_mode="floor") - margin[0], size)
+    return f.new_zeros(2 * padded, size).scatter_add_(1, sources, weights)
+
+
+def downsampling_matrix(f: Tensor, size: int) -> Tensor:
+    """Return the matrix [size, 2 size + len(f)] that halves the rate of a signal; its ends serve the filter alone."""
+    # From sample 1 on: the mirrored filter then makes up for the delay of `upsampling_matrix`.
+    fine = 2 * torch.arange(size, device=f.device)[:, None] + torch.arange(1, len(f) + 1, device=f.device)
+    return f.new_zeros(size, 2 * size + len(f)).scatter_(1, fine, f.expand(size, -1))
 
 
 def reflect(positions: Tensor, size: int) -> Tensor:

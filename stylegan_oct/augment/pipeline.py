@@ -5,7 +5,6 @@ Karras et al. 2020, "Training Generative Adversarial Networks with Limited Data"
 
 from typing import Any, Self
 
-import torch
 from torch import Tensor, nn
 
 from dnnlib.errors import ConfigError
@@ -34,7 +33,8 @@ class AugmentPipe(nn.Module):
         if channels not in (1, 3):
             raise ConfigError(f"Images have 1 or 3 channels; got {channels}.")
         self.channels = channels
-        self.spec = spec or AugmentSpec(**dict.fromkeys(parse_groups(groups), 1.0))
+        multipliers: dict[str, Any] = dict.fromkeys(parse_groups(groups), 1.0)
+        self.spec = spec or AugmentSpec(**multipliers)
         # Constants, not state: a checkpoint has no need of them.
         self.register_buffer("f_geom", filtering.geometry_filter().float(), persistent=False)
         self.register_buffer("f_bank", filtering.filter_bank().float(), persistent=False)
@@ -44,28 +44,26 @@ class AugmentPipe(nn.Module):
         """Return a pipeline by the fields of `AugmentSpec`: from_multipliers(xflip=1, scale=0.5, scale_std=0.1)."""
         return cls(channels=channels, spec=AugmentSpec(**settings))
 
-    def forward(self, images: Tensor, p: float | Tensor, *, percentile: float | None = None) -> Tensor:
+    def forward(self, images: Tensor, p: float, *, percentile: float | None = None) -> Tensor:
         """Return augmented images.
 
-        Draws come from the global generator of the images' device and do not depend on p. At p = 0 the images are
-        returned as they are, without drawing, where p is known to the host.
+        Parameters are drawn from the host's global generator, the pattern of the noise from that of the images'
+        device; the draws do not depend on p. At p = 0 the images are returned as they are, without drawing.
 
         Args:
             images: [N, C, H, W], float32 in [-1, 1]; the result may leave this range.
-            p: overall strength in 0..1, a number or a tensor without axes.
+            p: overall strength in 0..1.
             percentile: in place of random draws, apply every transformation that is on, at this quantile of its
                 distribution; p is not used. (The pattern of the noise stays random.)
         """
         assert images.ndim == 4 and images.shape[1] == self.channels, (list(images.shape), self.channels)
-        if isinstance(p, Tensor) and p.device.type == "cpu":
-            p = float(p)
-        if percentile is None and not isinstance(p, Tensor) and p == 0:
+        if percentile is None and p == 0:
             return images
-        spec, draws = self.spec, Draws(images, p, percentile)
+        spec, draws = self.spec, Draws(len(images), p, percentile)
         if spec.uses("blit", "geom"):
             height, width = images.shape[2:]
             inverse = geometry.draw_geometry(spec, draws, width=width, height=height)
-            images = geometry.transform(images, inverse, self.f_geom, whole=not spec.uses("geom"))
+            images = geometry.transform(images, inverse, self.f_geom)
         if spec.uses("color"):
             images = color.apply_color(images, color.draw_color(spec, draws, channels=self.channels))
         if spec.uses("filter"):
