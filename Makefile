@@ -11,7 +11,7 @@ ARGS   ?=
 
 BIN   := $(VENV)/bin
 READY := $(VENV)/.ready
-RUFF  := --line-length 120 --target-version py311 --select E,F,W,I,B,UP,SIM,D1,D2,D4 --ignore D203,D205,D212,D213,D400,D401,D413,D415,D107,D105
+RUFF  := --line-length 120 --target-version py311 --select E,F,W,I,B,UP,SIM,D1,D209,D300,D403 --ignore D107,D105
 PATHS := dnnlib torch_utils stylegan_oct tools tests benchmarks
 
 .PHONY: help install train test lint bench clean
@@ -36,7 +36,7 @@ test: $(READY)  ## Run the tests.
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: $(READY)  ## Check style, types and the direction of imports.
-	$(BIN)/ruff check $(RUFF) --per-file-ignores '{tests,benchmarks}/**:D' $(PATHS)
+	$(BIN)/ruff check $(RUFF) --per-file-ignores 'tests/**:D,benchmarks/**:D' $(PATHS)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

@@ -265,7 +265,8 @@ PRESETS: dict[str, Preset] = {
     "paper512": _fixed("paper512", kimg=25000, batch=64, gpus=8, group=8, base=32768, lr=0.0025, gamma=0.5, ema=20),
     "paper1024": _fixed("paper1024", kimg=25000, batch=32, gpus=8, group=4, base=32768, lr=0.002, gamma=2, ema=10),
     "cifar": _fixed("cifar", kimg=100000, batch=64, gpus=2, group=32, base=32768, lr=0.0025, gamma=0.01, ema=500,
-                    ramp=0.05, mapping=2, d_architecture="orig", path_length=PathLengthConfig(weight=0), style_mixing=0.0),
+                    ramp=0.05, mapping=2, d_architecture="orig", style_mixing=0.0,
+                    path_length=PathLengthConfig(weight=0)),
 }
 
 

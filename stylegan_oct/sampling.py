@@ -98,7 +98,8 @@ def save_grid(G: OctGenerator, samples: Iterator[Sample], out: Path, manner: Man
         progress()
     path = out / "synthetic-grid.png"
     picture = sheet(rows, row_labels=labels, title=f"synthetic, psi {manner.psi:g}")
-    save_png(path, picture, _text(G, manner, seed=f"{min(seeds)}-{max(seeds)}", class_name=" ".join(dict.fromkeys(labels))))
+    class_names = " ".join(dict.fromkeys(labels))
+    save_png(path, picture, _text(G, manner, seed=f"{min(seeds)}-{max(seeds)}", class_name=class_names))
     return path
 
 

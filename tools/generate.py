@@ -19,7 +19,7 @@ Examples:
 @click.command(epilog=EPILOG)
 @checkpoint_option
 @click.option("--seeds", default="0-7", show_default=True, metavar="LIST", help="Numbers and ranges: 0-63 or 1,5,9-12.")
-@click.option("--class", "classes", multiple=True, metavar="NAME", help="Class to draw; repeat for several. [default: all]")
+@click.option("--class", "classes", multiple=True, metavar="NAME", help="Class; repeat for several. [default: all]")
 @click.option("--psi", type=float, default=1.0, show_default=True, help="Truncation: below 1 nearer to the mean.")
 @click.option("--cutoff", type=click.IntRange(min=1), help="Truncate only this many layers, the coarse ones.")
 @click.option("--center", type=click.Choice(["class", "global"]), default="class", show_default=True,

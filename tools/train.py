@@ -26,7 +26,7 @@ Examples:
               help="How many scans to simulate without --data. [default: 2000 up to 64 px, 8000 above]")
 @click.option("-r", "--resolution", type=int, help="Pixels, a power of two. [default: that of the archive, else 64]")
 @click.option("--preset", type=click.Choice(list(PRESETS)), help="Sizes and constants. [default: by resolution]")
-@click.option("--kimg", "total_kimg", type=click.FloatRange(min=0, min_open=True), help="Length in thousands of images.")
+@click.option("--kimg", "total_kimg", type=click.FloatRange(min=0, min_open=True), help="Length in 1000 images.")
 @click.option("--outdir", type=click.Path(path_type=Path), default=Path("runs"), show_default=True,
               help="Where the runs are.")
 @click.option("--new", is_flag=True, help="Start another run even if one with this configuration is unfinished.")
@@ -53,12 +53,13 @@ def train(data: str | None, phantom_images: int | None, resolution: int | None, 
     from torch_utils.distributed import init_world
 
     console = Console()
-    changes = {launch.OPTION_FIELDS[name]: value for name, value in options.items()} | dict(map(parse_setting, settings))
+    changes = {launch.OPTION_FIELDS[name]: value for name, value in options.items()}
+    changes.update(map(parse_setting, settings))
     world = init_world(device)
     try:
         # Refuses wrong options before any data are made, which may take long.
-        launch.resolve(DataConfig(path="", fingerprint="", resolution=resolution or 64, classes=CLASSES), preset, changes,
-                       world)
+        planned = DataConfig(path="", fingerprint="", resolution=resolution or 64, classes=CLASSES)
+        launch.resolve(planned, preset, changes, world)
         archive = prepare_archive(data, resolution, preset=preset, cache=Path("data"), simulate=phantom_images,
                                   say=click.echo)
         config = launch.resolve(launch.data_config(archive, world), preset, changes, world)

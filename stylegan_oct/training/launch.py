@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from torch_utils.memory import keep_freed_memory
 
 from dnnlib import logs
 from dnnlib.config import from_dict, override, to_json
@@ -23,7 +24,6 @@ from stylegan_oct.model import find_generator
 from stylegan_oct.training import loop
 from torch_utils import checkpoint
 from torch_utils.distributed import World
-from torch_utils.memory import keep_freed_memory
 
 log = logging.getLogger(__name__)
 
@@ -133,8 +133,8 @@ def start(config: TrainConfig, choice: Choice, world: World, console: Console) -
             log.info("%s %s", "going on with" if choice.resumes else "training in", run.path)
         return loop.train(config, run, world, console)
     except OSError as error:
-        raise TrainingError(f"A file of the run could not be written or read ({error.strerror or error}). Make room, or "
-                            "give access, and run the same command again: it goes on from the last complete "
+        raise TrainingError(f"A file of the run could not be written or read ({error.strerror or error}). Make room, "
+                            "or give access, and run the same command again: it goes on from the last complete "
                             "checkpoint.") from error
     except RuntimeError as error:
         advice = loop.check_memory(error, config)

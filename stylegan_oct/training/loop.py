@@ -164,4 +164,5 @@ def check_memory(error: RuntimeError, config: TrainConfig) -> TrainingError | No
     smaller = [n for n in range(group, config.batch_gpu, group) if config.batch % n == 0]
     advice = f"Try --batch-gpu {smaller[-1]}: the same batch is then gathered in smaller pieces." if smaller else \
         "Try a smaller resolution, or a preset with a smaller channel_base."
-    return TrainingError(f"Out of memory with {config.batch_gpu} images at once at {config.data.resolution} px. {advice}")
+    return TrainingError(f"Out of memory with {config.batch_gpu} images of {config.data.resolution} px at once. "
+                         f"{advice}")

@@ -90,8 +90,10 @@ class Monitor:
         if nimg % self._snapshot_nimg == 0 or last:
             self._save_grid()
             self.save()
-        elif self._world.any(self._world.is_first and time.monotonic() - self._saved > self._config.save.every_min * 60):
-            self.save()
+        else:
+            overdue = time.monotonic() - self._saved > self._config.save.every_min * 60
+            if self._world.any(self._world.is_first and overdue):
+                self.save()
 
     def save(self) -> None:
         """Write a checkpoint, unless weights are not finite, and thin out old ones.

@@ -77,7 +77,8 @@ class State:
         parts["training"] = {"pl_mean": self.pl_mean, "sign_sums": self.sign_sums}
         meta = {"nimg": self.nimg, "augment_p": self.p, "controller": self.controller.state_dict(),
                 "config": to_dict(self.config), **facts}
-        checkpoint.save(path, parts, meta, headers={"G_ema": generator_header(self.config, self.nimg, self.data_source)})
+        header = generator_header(self.config, self.nimg, self.data_source)
+        checkpoint.save(path, parts, meta, headers={"G_ema": header})
         return path
 
     def load(self, path: Path) -> None:

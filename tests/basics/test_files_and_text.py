@@ -58,7 +58,8 @@ def test_any_list_of_numbers_is_read_back(numbers: list[int]) -> None:
     assert parse_int_list(",".join(map(str, numbers))) == numbers
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(0, "0.0 s"), (59.94, "59.9 s"), (60, "1 min 00 s"), (3599, "59 min 59 s"),
+@pytest.mark.parametrize(("seconds", "text"), [(0, "0.0 s"), (59.94, "59.9 s"), (60, "1 min 00 s"),
+                                              (3599, "59 min 59 s"),
                                                (3600, "1 h 00 min"), (90061, "1 d 01 h")])
 def test_durations_read_naturally(seconds: float, text: str) -> None:
     assert format_seconds(seconds) == text

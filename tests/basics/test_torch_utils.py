@@ -164,7 +164,8 @@ def test_an_incomplete_checkpoint_is_written_again_and_a_complete_one_kept(tmp_p
     assert os.listdir(tmp_path) == ["nimg-1"]
 
 
-def test_a_full_disk_is_one_line_and_leaves_the_older_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_one_line_and_leaves_the_older_checkpoint(tmp_path: Path,
+                                                                 monkeypatch: pytest.MonkeyPatch) -> None:
     network, optimizer = make_network()
     save(tmp_path / "nimg-1", network, optimizer)
 
@@ -196,7 +197,8 @@ def test_loading_names_what_is_missing_unexpected_or_of_another_shape() -> None:
     state = copy.deepcopy(network.state_dict())
     state["extra"] = state.pop("0.bias")
     state["1.bias"] = torch.zeros(7)
-    with pytest.raises(CheckpointError, match=r"missing 0.bias; unexpected extra; other shapes 1.bias: \[7\] instead of \[1\]"):
+    message = r"missing 0.bias; unexpected extra; other shapes 1.bias: \[7\] instead of \[1\]"
+    with pytest.raises(CheckpointError, match=message):
         checkpoint.load_module(network, state, source="G")
 
 

@@ -60,7 +60,8 @@ def test_an_unknown_command_names_the_nearest() -> None:
     (["info", "{text}"], "text.safetensors"),
 ])
 def test_a_wrong_option_or_path_is_refused_in_one_line_with_exit_code_2(
-        archive16: Path, checkpoint: Path, tmp_path: Path, args: list[str], words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        archive16: Path, checkpoint: Path, tmp_path: Path, args: list[str], words: str,
+        monkeypatch: pytest.MonkeyPatch) -> None:
     if os.environ.get("CUDA_VISIBLE_DEVICES", "none") != "none":
         pytest.skip("a GPU makes --device cuda work")
     monkeypatch.chdir(tmp_path)

@@ -170,7 +170,8 @@ def test_weights_that_are_not_numbers_are_never_saved(
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_an_unreadable_image_is_named_in_one_line(archive: Path, make_config: Make, tmp_path: Path, workers: int) -> None:
+def test_an_unreadable_image_is_named_in_one_line(archive: Path, make_config: Make, tmp_path: Path,
+                                                  workers: int) -> None:
     broken = tmp_path / "broken.zip"
     name = Archive(archive).names("train")[3]
     with zipfile.ZipFile(archive) as old, zipfile.ZipFile(broken, "w") as new:
@@ -240,7 +241,7 @@ def test_two_processes_learn_the_same_as_one(make_config: Make, tmp_path: Path) 
     one, two = (tensors(next(tmp_path.glob(f"runs{n}/*/checkpoints/nimg-00000032"))) for n in (1, 2))
     assert one.keys() == two.keys()
     for name in one:
-        torch.testing.assert_close(one[name], two[name], rtol=1e-3, atol=1e-4, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(one[name], two[name], rtol=1e-3, atol=1e-4, msg=f"{name} differs")
 
 
 def test_sigterm_saves_and_exits_with_0_and_the_same_command_goes_on(make_config: Make, tmp_path: Path) -> None:

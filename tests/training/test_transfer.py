@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-
 from conftest import tiny_config, write_archive
+
 from dnnlib.errors import CheckpointError
 from stylegan_oct.config import TrainConfig
 from stylegan_oct.training.state import create_state
