@@ -45,8 +45,8 @@ def draw_geometry(spec: AugmentSpec, draws: Draws, *, width: int, height: int) -
 def transform(images: Tensor, inverse: Tensor, f: Tensor) -> Tensor:
     """Return images [N, C, H, W] under the maps `inverse` [N, 3, 3] of the host; arguments as in `warp`.
 
-    Shifts by whole pixels are not resampled. Flips and quarter turns are: `f` is not symmetric, so that the result
-    of the method differs from flipped pixels, by some percent at the highest frequencies.
+    Shifts by whole pixels are not resampled, which changes no number. Flips and quarter turns are, as the method has
+    it: `f` is not symmetric, so that they differ from flipped pixels by a tenth of a pixel and at high frequencies.
     """
     linear, shift = inverse[:, :2, :2], inverse[:, :2, 2]
     whole = (linear == torch.eye(2)).flatten(1).all(dim=1) & (shift == shift.round()).all(dim=1)
