@@ -1,0 +1,108 @@
+"""Which scans enter the archive, in which split, and why the others do not."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from stylegan_oct.data.duplicates import near_pairs
+from stylegan_oct.data.sources import Scan
+from stylegan_oct.data.splits import Fractions, assign
+from stylegan_oct.data.work import thumbnails_of
+
+Outcome = Literal["kept", "refused", "conflict", "duplicate", "test patient", "near duplicate"]
+PRIORITY = {"test": 0, "val": 1, "train": 2}  # of two equal pictures the one that comes first here stays
+
+
+@dataclass
+class Decision:
+    """What becomes of one scan."""
+
+    scan: Scan
+    row: dict[str, Any]
+    outcome: Outcome = "kept"
+    reason: str = ""          # for the owner of the scans: may name other files
+    split: str = "train"
+    near: int = 0             # near duplicates that stay in the same split
+
+    def drop(self, outcome: Outcome, reason: str) -> None:
+        """Keep the scan out."""
+        self.outcome, self.reason = outcome, reason
+
+
+def decide(scans: Sequence[Scan], rows: Sequence[dict[str, Any]], fractions: Fractions) -> list[Decision]:
+    """Return a decision for each scan, in their order.
+
+    In this order: refused files; pictures under two classes; patients of the official test set leave train and val;
+    of equal pictures one stays; of near ones in two splits that in test stays, then that in val.
+    """
+    decisions = [Decision(scan, row) for scan, row in zip(scans, rows, strict=True)]
+    for decision in decisions:
+        if "refused" in decision.row:
+            decision.drop("refused", decision.row["refused"])
+    _quarantine_names(decisions)
+    _quarantine_equals(decisions)
+    official = {d.scan.patient: "test" for d in _kept(decisions) if d.scan.official == "test"}
+    splits = assign({d.scan.patient for d in _kept(decisions)}, official, fractions)
+    for decision in _kept(decisions):
+        decision.split = splits[decision.scan.patient]
+        if decision.scan.patient in official and decision.scan.official != "test":
+            decision.drop("test patient", "its patient is in the official test set")
+    _drop_equals(decisions)
+    _judge_near(_kept(decisions))
+    return decisions
+
+
+def _kept(decisions: Sequence[Decision]) -> list[Decision]:
+    return [decision for decision in decisions if decision.outcome == "kept"]
+
+
+def _quarantine_names(decisions: Sequence[Decision]) -> None:
+    classes = {decision.scan.label for decision in decisions}
+    for decision in _kept(decisions):
+        named, label = decision.scan.named, decision.scan.label
+        if named is not None and named != label and named in classes:
+            decision.drop("conflict", f"its name says {named}, its folder {label}")
+
+
+def _groups(decisions: Sequence[Decision]) -> list[list[Decision]]:
+    groups: dict[str, list[Decision]] = defaultdict(list)
+    for decision in _kept(decisions):
+        groups[decision.row["pixel_hash"]].append(decision)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _quarantine_equals(decisions: Sequence[Decision]) -> None:
+    for group in _groups(decisions):
+        labels = sorted({str(decision.scan.label) for decision in group})
+        if len(labels) > 1:
+            for decision in group:
+                others = ", ".join(other.scan.path for other in group if other is not decision)
+                decision.drop("conflict", f"the same picture is under {' and '.join(labels)}: {others}")
+
+
+def _drop_equals(decisions: Sequence[Decision]) -> None:
+    for group in _groups(decisions):
+        first, *others = sorted(group, key=lambda d: (PRIORITY[d.split], d.scan.path))
+        for decision in others:
+            where = "" if decision.split == first.split else f" ({decision.split}, kept in {first.split})"
+            decision.drop("duplicate", f"is the same picture as {first.scan.path}{where}")
+
+
+def _judge_near(kept: Sequence[Decision]) -> None:
+    hashes = np.array([int(decision.row["dhash"], 16) for decision in kept], np.uint64)
+    pairs = near_pairs(hashes, thumbnails_of([decision.row for decision in kept]))
+    for a, b in ((kept[i], kept[j]) for i, j in pairs.tolist()):
+        if a.scan.label != b.scan.label:
+            a.drop("conflict", f"is nearly the same as {b.scan.path} under {b.scan.label}")
+            b.drop("conflict", f"is nearly the same as {a.scan.path} under {a.scan.label}")
+    for a, b in ((kept[i], kept[j]) for i, j in pairs.tolist()):
+        if a.outcome == b.outcome == "kept" and a.split != b.split:
+            stays, goes = sorted((a, b), key=lambda decision: PRIORITY[decision.split])
+            goes.drop("near duplicate", f"is nearly the same as {stays.scan.path} in {stays.split}")
+    for a, b in ((kept[i], kept[j]) for i, j in pairs.tolist()):
+        if a.outcome == b.outcome == "kept":
+            a.near += 1
+            b.near += 1

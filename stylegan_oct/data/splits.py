@@ -1,0 +1,77 @@
+"""Which patient belongs to which split."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from dnnlib.errors import ConfigError
+from dnnlib.text import suggest
+from stylegan_oct.data.archive import SPLITS
+
+
+class Fractions(NamedTuple):
+    """Shares of the patients, adding up to 1."""
+
+    train: float = 0.8
+    val: float = 0.1
+    test: float = 0.1
+
+
+def parse_fractions(text: str) -> Fractions:
+    """Return the shares of "80,10,10", in the order train, val, test; two numbers leave out test, one val as well.
+
+    Raises:
+        ConfigError: the text is not one to three numbers of which the first is above zero.
+    """
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if not 1 <= len(numbers) <= 3 or min(numbers) < 0 or not 0 < numbers[0] < float("inf") or sum(numbers) > 1e9:
+        raise ConfigError(f"The shares of train, val and test are numbers such as 80,10,10; got {text!r}.")
+    numbers += [0.0] * (3 - len(numbers))
+    return Fractions(*(number / sum(numbers) for number in numbers))
+
+
+def check_split(name: str) -> str:
+    """Return the name of a split.
+
+    Raises:
+        ConfigError: it is not one.
+    """
+    if name not in SPLITS:
+        raise ConfigError(f"There is no split {name!r}.{suggest(name, SPLITS)}")
+    return name
+
+
+def position(patient: str) -> float:
+    """Return the place of a patient in [0, 1): evenly spread, the same everywhere, dependent on the number alone."""
+    digest = hashlib.sha256(b"stylegan_oct split\0" + patient.encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def assign(patients: Iterable[str], official: Mapping[str, str], fractions: Fractions) -> dict[str, str]:
+    """Return the split of each patient.
+
+    Patients of an official test set are its own; then nobody else goes to test, and train and val share the others in
+    their proportion. Where a split that was asked for got nobody, as happens with a dozen patients, the training
+    patient whose place is nearest to it moves there.
+
+    Args:
+        patients: all patients.
+        official: patient -> "test" for those with a scan in the official test set.
+        fractions: shares wanted.
+    """
+    reserved = {patient for patient, split in official.items() if split == "test"}
+    places = {patient: position(patient) for patient in patients if patient not in reserved}
+    share = fractions if not reserved else Fractions(fractions.train / (fractions.train + fractions.val),
+                                                     fractions.val / (fractions.train + fractions.val), 0.0)
+    edges = {"train": 0.0, "val": share.train, "test": share.train + share.val}
+    result = {patient: "test" if place >= edges["test"] and share.test > 0 else
+              "val" if place >= edges["val"] and share.val > 0 else "train" for patient, place in places.items()}
+    for split in ("val", "test"):
+        training = [patient for patient, name in result.items() if name == "train"]
+        if getattr(share, split) > 0 and split not in result.values() and len(training) > 2:
+            nearest = max(training, key=lambda patient: (places[patient], patient))
+            result[nearest] = split
+    return result | dict.fromkeys(reserved, "test")

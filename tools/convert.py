@@ -1,0 +1,52 @@
+"""`convert`: make an archive from scans."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from stylegan_oct.data.archive import SPLITS
+
+EPILOG = """\b
+Examples:
+  python -m tools convert OCT2017 data/oct-256.zip --resolution 256
+  python -m tools convert scans.csv data/scans-512.zip --resolution 512 --split 70,15,15
+  python -m tools convert OCT2017.zip other-tools.zip --resolution 256 --only-split train
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("dest", metavar="DEST.zip", type=click.Path(path_type=Path))
+@click.option("-r", "--resolution", type=int, required=True, help="Width and height in pixels, a power of two.")
+@click.option("--channels", type=click.Choice(["1", "3"]), default="1", show_default=True, help="1 grey, 3 RGB.")
+@click.option("--aspect", type=click.Choice(["stretch", "fit", "crop"]), default="stretch", show_default=True,
+              help="To a square: distort, pad with the scan's noise, or cut off the sides.")
+@click.option("--border/--no-border", default=True, show_default=True,
+              help="Replace white wedges and black margins by the scan's noise.")
+@click.option("--roi", is_flag=True, help="Keep a band of fixed height around the retina.")
+@click.option("--split", default="80,10,10", show_default=True, help="Shares of the patients: train, val, test.")
+@click.option("--only-split", metavar="NAME", help=f"Write only {', '.join(SPLITS[:-1])} or {SPLITS[-1]}.")
+@click.option("--patient-pattern", metavar="REGEX", help="Group 1 is the patient, searched in the path of a scan.")
+@click.option("--key", type=click.Path(path_type=Path), help="Key of the hashes. [default: DEST.key, made if new]")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes. [default: one a core]")
+@click.option("--overwrite", is_flag=True, help="Replace DEST.zip if it exists.")
+def convert(source: Path, dest: Path, resolution: int, channels: str, **options: Any) -> None:
+    """Turn a folder, zip or CSV of scans into an archive for training; go on with an interrupted conversion."""
+    from stylegan_oct.data.convert import convert as run
+
+    console = Console(stderr=True)
+    bar = Progress(TextColumn("converting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console)
+    with bar:
+        task = bar.add_task("", total=None)
+        report = run(source, dest, resolution=resolution, channels=int(channels), **options,
+                     progress=lambda done, total: bar.update(task, completed=done, total=total))
+    for split, counts in report.counts.items():
+        if counts:
+            classes = ", ".join(f"{name} {counts[name]}" for name in report.classes if name in counts)
+            click.echo(f"{split:6}{sum(counts.values())}" + (f"  ({classes})" if classes else ""))
+    left = ", ".join(f"{count} {outcome}" for outcome, count in report.outcomes.items() if outcome != "kept" and count)
+    click.echo(f"left out: {left or 'nothing'}\n  archive  {report.archive}\n  audit    {report.audit} (private)\n"
+               f"  key      {report.key} (private; links the hashes in the archive to patients)")
