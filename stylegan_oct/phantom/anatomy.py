@@ -4,6 +4,7 @@ Thickness nodes reproduce the means of PMC6042244 (Table 6, Spectralis) within 5
 photoreceptors share out that table's "PRL + RPE".
 """
 
+import itertools
 from dataclasses import dataclass
 from typing import Final
 
@@ -35,7 +36,6 @@ _OUTER = {  # the foveola has the longest outer segments
 }
 _SPREAD = {"RNFL": 0.12, "GCL": 0.09, "IPL": 0.07, "INL": 0.09, "OPL": 0.12, "ONL": 0.11,
            "myoid": 0.08, "EZ": 0.08, "OS": 0.1, "RPE": 0.1}
-DISC_MM = 3.75  # from the fovea to the temporal edge of the optic disc
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ class Eye:
     thickness_scale: float
     layer_scales: dict[str, float]
     choroid_um: float
+    disc_mm: float           # from the fovea to the temporal edge of the optic disc
     wander: Curve            # [cols] um, slow unevenness of Bruch's membrane
     choroid_wander: Curve    # [cols], unevenness of the lower border of the choroid
 
@@ -64,7 +65,7 @@ class Eye:
     def disc(self, frame: Frame) -> Curve:
         """Return 1 where the retina is whole, falling to 0 inside the optic disc."""
         r, nasal = self.eccentricity(frame)
-        inside = np.clip((r * nasal - DISC_MM) / 0.3, 0, 1)
+        inside = np.clip((r * nasal - self.disc_mm) / 0.55, 0, 1)
         return 1 - inside * inside * (3 - 2 * inside)
 
 
@@ -86,6 +87,7 @@ def draw_eye(rng: np.random.Generator, frame: Frame) -> Eye:
         thickness_scale=float(np.clip(rng.normal(1, 0.05), 0.87, 1.13)),
         layer_scales={name: float(np.clip(rng.normal(1, 0.5 * _SPREAD[name]), 0.8, 1.2)) for name in _SPREAD},
         choroid_um=float(np.clip(rng.normal(285, 85), 110, 480)),
+        disc_mm=float(rng.uniform(3.5, 4.5)),
         wander=frame.wander(rng, 1.6) * rng.uniform(2, 9),
         choroid_wander=frame.wander(rng, 0.9),
     )
@@ -99,14 +101,23 @@ def thicknesses(eye: Eye, frame: Frame) -> dict[str, Curve]:
     result = {}
     for name, (on_nasal, on_temporal) in _INNER.items():
         curves = [PchipInterpolator(_R_MM, nodes)(r) for nodes in (on_nasal, on_temporal)]
-        result[name] = curves[0] * nasal + curves[1] * (1 - nasal)
+        result[name] = frame.blur(curves[0] * nasal + curves[1] * (1 - nasal), 70)
     for name, nodes in _OUTER.items():
         result[name] = PchipInterpolator(_R_MM, nodes)(r)
     for name in result:
         result[name] = result[name] * (eye.thickness_scale * eye.layer_scales[name])
         # At the disc every layer but the nerve fibres ends.
-        result[name] = result[name] + (1 - disc) * 170 if name == "RNFL" else result[name] * disc
+        result[name] = result[name] + (1 - disc) * 260 if name == "RNFL" else result[name] * disc
     return result
+
+
+def roughen(rng: np.random.Generator, frame: Frame, thick: dict[str, Curve]) -> None:
+    """Make the borders between the inner layers uneven: what one layer wins the next one loses."""
+    for upper, lower in itertools.pairwise(("RNFL", "GCL", "IPL", "INL", "OPL", "ONL")):
+        least = np.minimum(thick[upper], thick[lower])
+        shift = least * np.clip(0.055 * frame.wander(rng, 0.05) + 0.06 * frame.wander(rng, 0.3), -0.4, 0.4)
+        thick[upper] = thick[upper] + shift
+        thick[lower] = thick[lower] - shift
 
 
 def bruchs_membrane(eye: Eye, frame: Frame) -> Curve:

@@ -74,7 +74,7 @@ def draw_lesions(rng: np.random.Generator, label: str, eye: Eye, frame: Frame) -
 def dome(rng: np.random.Generator, frame: Frame, centre_mm: float, width_um: float, height_um: float,
          *, roughness: float = 0.12, power: float = 1.1) -> Curve:
     """Return an uneven, lopsided mound, zero beyond its width and `height_um` at its top."""
-    u = (frame.x_mm - centre_mm) * 2000 / width_um
+    u = np.clip((frame.x_mm - centre_mm) * 2000 / width_um, -1, 1)
     u = u + rng.uniform(-0.25, 0.25) * (1 - u * u)
     mound: Curve = np.clip(1 - u * u, 0, 1) ** power
     waves = sum(rng.normal() / k * np.sin(np.pi * k * u + rng.uniform(0, 2 * np.pi)) for k in (1.5, 2.5, 4.0))
@@ -85,20 +85,22 @@ def dome(rng: np.random.Generator, frame: Frame, centre_mm: float, width_um: flo
 
 
 def _add_drusen(rng: np.random.Generator, lesions: Lesions, severity: float, eye: Eye, frame: Frame) -> None:
-    count = int(rng.integers(2, 5)) if severity < 0.28 else int(rng.integers(3, 6 + round(9 * severity)))
+    count = int(rng.integers(2, 5)) if severity < 0.28 else int(rng.integers(5, 8 + round(9 * severity)))
     reach = min(2.3, 0.45 * frame.width_mm)
     around = np.clip(eye.fovea_x_mm + rng.normal(0, 0.35), -0.5 * reach, 0.5 * reach)
     for index in range(count):
         height = float(np.clip(rng.lognormal(np.log(24 + 40 * severity), 0.4), 18, 150))
-        if index == 0 and severity >= 0.28:
-            height = max(height, float(rng.uniform(58, 90)))
-        width = float(np.clip(height / rng.uniform(0.22, 0.5), 60, 420))
+        if index < 3 and severity >= 0.28:
+            height = max(height, float(rng.uniform(52, 85)))
+        width = float(np.clip(height / rng.uniform(0.17, 0.38), 110, 480))
         centre = float(np.clip(around + rng.normal(0, 0.75), -reach, reach))
         _add_druse(rng, lesions, frame, centre, width, height)
     if severity > 0.5 and rng.random() < 0.2:  # confluent: a drusenoid detachment
         _add_druse(rng, lesions, frame, float(around + rng.normal(0, 0.3)), float(rng.uniform(400, 800)),
                    float(rng.uniform(70, 150)))
-    lesions.sub_rpe_grey = float(rng.uniform(0.4, 0.56))
+    # Beside the drusen the RPE is uneven too.
+    lesions.drusen = frame.blur(lesions.drusen + np.clip(3 + 5 * frame.wander(rng, 0.12), 0, 12), 13)
+    lesions.sub_rpe_grey = float(rng.uniform(0.42, 0.58))
     lesions.ez_loss = 0.55 * np.clip(frame.blur(lesions.drusen, 25) / 70, 0, 1)
     for _ in range(rng.poisson(1.5 * severity)):  # pigment that has left the RPE over a druse
         druse = float(frame.x_mm[int(np.argmax(lesions.drusen))])
@@ -108,42 +110,44 @@ def _add_drusen(rng: np.random.Generator, lesions: Lesions, severity: float, eye
 
 def _add_druse(rng: np.random.Generator, lesions: Lesions, frame: Frame, centre: float, width: float,
                height: float) -> None:
-    lesions.drusen = np.maximum(lesions.drusen, dome(rng, frame, centre, width, height, power=rng.uniform(0.8, 1.5)))
+    lesions.drusen = np.maximum(lesions.drusen, dome(rng, frame, centre, width, height, power=rng.uniform(0.65, 1.15)))
     lesions.drusen_sizes.append((height, width))
 
 
 def _add_cnv(rng: np.random.Generator, lesions: Lesions, severity: float, eye: Eye, frame: Frame) -> None:
     centre = float(np.clip(eye.fovea_x_mm + rng.normal(0, 0.45), -1.3, 1.3))
     kind = rng.choice(("fibrovascular", "serous", "SHRM"), p=(0.52, 0.12, 0.36))
-    width = float(rng.uniform(600, 900 + 1700 * severity))
-    height = float(rng.uniform(50, 90 + 190 * severity)) * {"fibrovascular": 1.0, "serous": 1.5, "SHRM": 0.35}[kind]
+    width = float(rng.uniform(700 + 300 * severity, 1100 + 1800 * severity))
+    share = {"fibrovascular": 1.0, "serous": 1.4, "SHRM": 0.4}[kind]
+    height = share * float(rng.uniform(55 + 50 * severity, 95 + 220 * severity))
     lesions.ped = _detachment(rng, frame, centre, width, height, smooth=kind == "serous")
     lesions.sub_rpe_grey = float(rng.uniform(0.16, 0.22) if kind == "serous" else rng.uniform(0.3, 0.46))
-    if kind == "SHRM" or rng.random() < 0.35:
-        tall = float(rng.uniform(50, 80 + 130 * severity)) * (1.0 if kind == "SHRM" else 0.6)
-        lesions.shrm = dome(rng, frame, centre + rng.normal(0, 0.15), float(rng.uniform(0.6, 1.1)) * width, tall,
-                            roughness=0.3, power=0.9)
+    if kind == "SHRM" or rng.random() < 0.4:
+        tall = float(rng.uniform(55 + 40 * severity, 90 + 150 * severity)) * (1.0 if kind == "SHRM" else 0.6)
+        mound = dome(rng, frame, centre + rng.normal(0, 0.15), float(rng.uniform(0.6, 1.1)) * width, tall,
+                     roughness=0.25, power=1.2)
+        lesions.shrm = frame.blur(mound, 22)
         lesions.shrm_grey = float(rng.uniform(0.48, 0.66))
+    for _ in range(int(rng.integers(0, 3))):  # small drusen beside the complex, as in most eyes with AMD
+        tall = float(rng.uniform(18, 55))
+        _add_druse(rng, lesions, frame, float(rng.uniform(-2.3, 2.3)), tall / rng.uniform(0.17, 0.38), tall)
     if rng.random() < 0.45 or (severity < 0.28 and kind != "SHRM"):
         # Fluid fills the space below a smooth cap, so it lies on the shoulders of what it surrounds.
         cap = dome(rng, frame, centre + rng.normal(0, 0.3), width * rng.uniform(1.0, 1.7),
                    float(rng.uniform(0.5, 1.15)) * (lesions.ped + lesions.shrm).max() + rng.uniform(25, 90),
                    roughness=0.05, power=1.0)
-        lesions.srf = np.clip(cap - lesions.ped - lesions.shrm, 0, None)
+        lesions.srf = np.clip(cap - lesions.sub_rpe - lesions.shrm, 0, None)
     raised = frame.blur(lesions.ped + lesions.shrm, 60)
     lesions.ez_loss = np.clip(raised / 60, 0, 1) * rng.uniform(0.7, 1)
-    lesions.swell("ONL", dome(rng, frame, centre, 2200, float(rng.uniform(0, 60 * severity))))
-    lesions.swell("INL", dome(rng, frame, centre, 2600, float(rng.uniform(0, 40 * severity))))
-    if rng.random() < 0.35:
+    lesions.swell("ONL", dome(rng, frame, centre, 2200, float(rng.uniform(10, 20 + 70 * severity))))
+    lesions.swell("INL", dome(rng, frame, centre, 2600, float(rng.uniform(5, 15 + 45 * severity))))
+    if rng.random() < 0.45:
         count = int(rng.integers(1, 3 + round(6 * severity)))
         _add_cysts(rng, lesions, frame, centre, count, 40 + 110 * severity, 0.45)
     for _ in range(rng.poisson(5 * severity)):
         lesions.blobs.append(_spot(rng, centre + rng.normal(0, 0.5), str(rng.choice(("ONL", "OPL")))))
     streaks = frame.wander(rng, 0.12) * 0.16 - rng.uniform(-0.1, 0.25)
     lesions.below = np.clip(1 + streaks * np.clip(raised / 50, 0, 1), 0.4, 1.4)
-    for _ in range(int(rng.integers(0, 4))):  # small drusen beside the complex, as in most eyes with AMD
-        tall = float(rng.uniform(18, 55))
-        _add_druse(rng, lesions, frame, float(rng.uniform(-2.3, 2.3)), tall / rng.uniform(0.25, 0.45), tall)
 
 
 def _detachment(rng: np.random.Generator, frame: Frame, centre: float, width: float, height: float,
@@ -182,25 +186,48 @@ def _add_dme(rng: np.random.Generator, lesions: Lesions, severity: float, eye: E
 
 def _add_cysts(rng: np.random.Generator, lesions: Lesions, frame: Frame, centre: float, count: int, typical_um: float,
                reach_mm: float) -> None:
-    """Add fluid-filled cysts and the room they take; those in the ONL stand upright between Mueller cells."""
+    """Add fluid-filled cysts in clusters and the room they take; those in the ONL stand upright between Mueller cells.
+
+    Septa part the neighbours of a cluster: a cyst that finds no place beside the others of its layer is left out.
+    """
+    room = {layer: np.zeros(frame.cols) for layer in ("INL", "OPL", "ONL")}
     taken: list[tuple[str, float, float]] = []
+    at, last = centre, 0.0
     for index in range(count):
-        layer = str(rng.choice(("INL", "OPL", "ONL"), p=(0.42, 0.1, 0.48)))
-        height = float(np.clip(rng.lognormal(np.log(typical_um * (1.15 if index == 0 else 0.75)), 0.4), 40, 420))
-        width = height * float(rng.uniform(0.4, 0.85) if layer == "ONL" else rng.uniform(0.7, 1.5))
-        width = min(width, 480.0)
-        at = float(np.clip(centre + rng.normal(0, reach_mm), -0.46 * frame.width_mm, 0.46 * frame.width_mm))
-        # Septa part neighbours: a cyst that would lie in another of its layer is left out.
-        if any(layer == other and abs(at - x) * 1000 < 0.52 * (width + w) for other, x, w in taken):
+        layer = str(rng.choice(("INL", "OPL", "ONL"), p=(0.45, 0.1, 0.45)))
+        height = float(np.clip(rng.lognormal(np.log(typical_um * (1.25 if index == 0 else 0.8)), 0.4), 40, 400))
+        width = min(height * float(rng.uniform(0.4, 0.85) if layer == "ONL" else rng.uniform(0.6, 1.4)), 480.0)
+        at, free = _place(rng, frame, centre if index == 0 or rng.random() < 0.35 else None, (at, last), width,
+                          [(x, w) for other, x, w in taken if other == layer], reach_mm)
+        if not free:
             continue
+        last = width
         taken.append((layer, at, width))
-        lesions.swell(layer, frame.blur(dome(rng, frame, at, 1.7 * width, 0.8 * height, roughness=0), 0.35 * width))
-        wobble = (float(rng.normal(0, 0.08)), float(rng.normal(0, 0.09)))
+        room[layer] += dome(rng, frame, at, max(2.1 * width, 170.0), height, roughness=0, power=0.8) ** 2
+        wobble = (float(rng.normal(0, 0.09)), float(rng.normal(0, 0.1)))
         lesions.blobs.append(Blob("cyst", at, layer, float(rng.uniform(0.44, 0.56)), width / 2, height / 2,
-                                  float(rng.uniform(0.05, 0.13)), wobble))
+                                  float(rng.uniform(0.05, 0.14)), wobble))
+    for layer, square in room.items():
+        lesions.swell(layer, 0.8 * frame.blur(np.sqrt(square), 180))
+
+
+def _place(rng: np.random.Generator, frame: Frame, centre: float | None, beside: tuple[float, float], width: float,
+           taken: list[tuple[float, float]], reach_mm: float) -> tuple[float, bool]:
+    """Return a place (mm) around the centre, else next to a cyst (place, width), and whether it is free."""
+    at, edge = beside[0], 0.46 * frame.width_mm
+    for _ in range(5):
+        if centre is None:
+            at = beside[0] + rng.choice((-1, 1)) * ((width + beside[1]) / 2 + rng.uniform(8, 40)) / 1000
+        else:
+            at = centre + rng.normal(0, reach_mm)
+        at = float(np.clip(at, -edge, edge))
+        if all(abs(at - x) * 1000 >= 0.5 * (width + w) + 5 for x, w in taken):
+            return at, True
+        beside = (at, width)
+    return at, False
 
 
 def _spot(rng: np.random.Generator, x_mm: float, layer: str) -> Blob:
-    size = float(rng.uniform(10, 20))  # HRF measure 20 to 40 um across
+    size = float(rng.uniform(12, 21))  # HRF measure 20 to 40 um across
     return Blob("HRF", float(x_mm), layer, float(rng.uniform(0.1, 0.9)), size, size * float(rng.uniform(0.7, 1.1)),
-                float(rng.uniform(0.6, 0.85)), (0.0, 0.0))
+                float(rng.uniform(0.5, 0.75)), (0.0, 0.0))

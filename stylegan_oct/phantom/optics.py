@@ -1,9 +1,9 @@
 """From reflectivity to the picture on the screen: speckle, the noise floor, the display, borders, resampling.
 
 Single-look speckle intensity is exponential; averaging N looks gives Gamma(N, 1/N). Light and detector noise add as
-complex amplitudes, so the averaged intensity at a pixel is (S + n) g with g ~ Gamma(N, 1/N); the device subtracts the
-known floor n and shows the fourth root. Where S is far below n / sqrt(N) the difference falls below zero half of the
-time: those are the black dots in the vitreous of real scans.
+complex amplitudes, so the averaged intensity at a pixel is (S + n) g with g ~ Gamma(N, 1/N); the device subtracts
+about the floor n and shows the fourth root. Where S is far below n / sqrt(N) the difference often falls below zero:
+those are the black dots in the vitreous of real scans.
 
 Only +, -, *, / and sqrt touch pixels: IEEE arithmetic rounds these alike on every processor.
 """
@@ -23,6 +23,7 @@ class Camera:
 
     looks: float            # effective number of averaged, independent looks
     floor_grey: float       # display grey (0 to 1) of one SD of the averaged noise
+    floor_rest: float       # how many SD of that noise the subtraction leaves
     gain: float             # factor on the grey
     grain_um: float         # axial SD of the speckle's correlation
     grain_lateral_um: float
@@ -39,11 +40,11 @@ class Border:
 
 
 def draw_camera(rng: np.random.Generator) -> Camera:
-    """Draw the settings of a scan; the number of looks is log-uniform between 6 and 60."""
-    return Camera(looks=float(6 * 10 ** rng.uniform(0, 1)),
-                  floor_grey=float(np.clip(rng.normal(0.155, 0.03), 0.09, 0.24)),
-                  gain=float(np.clip(rng.normal(1.0, 0.075), 0.82, 1.2)),
-                  grain_um=float(rng.uniform(2.2, 3.6)), grain_lateral_um=float(rng.uniform(4.5, 7)))
+    """Draw the settings of a scan; the number of looks is log-uniform between 12 and 100."""
+    return Camera(looks=float(12 * (100 / 12) ** rng.uniform(0, 1)),
+                  floor_grey=float(np.clip(rng.normal(0.125, 0.028), 0.07, 0.21)),
+                  floor_rest=float(rng.uniform(0, 1.3)), gain=float(np.clip(rng.normal(1.0, 0.075), 0.82, 1.2)),
+                  grain_um=float(rng.uniform(2.9, 4.4)), grain_lateral_um=float(rng.uniform(6.5, 9.5)))
 
 
 def draw_border(rng: np.random.Generator) -> Border:
@@ -76,7 +77,7 @@ def expose(grey: Image, frame: Frame, camera: Camera, rng: np.random.Generator) 
     signal *= signal
     signal += floor
     signal *= speckle
-    signal -= floor
+    signal -= floor * np.float32(1 - camera.floor_rest / np.sqrt(camera.looks))
     np.maximum(signal, 0, out=signal)
     np.sqrt(signal, out=signal)
     np.sqrt(signal, out=signal)

@@ -6,18 +6,19 @@ Greys (0 to 1) are those of the real scans of OCT2017, read by eye and by histog
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.ndimage import uniform_filter1d
 
 from stylegan_oct.phantom.anatomy import LAYERS, Eye
 from stylegan_oct.phantom.frame import DEPTH_UM, Curve, Frame, Image, Labels
 from stylegan_oct.phantom.lesions import LESIONS, Blob, Lesions
 
-GREYS = {"vitreous": 0.05, "RNFL": 0.55, "GCL": 0.365, "IPL": 0.40, "INL": 0.285, "OPL": 0.375, "ONL": 0.225,
-         "myoid": 0.285, "EZ": 0.66, "OS": 0.43, "SRF": 0.06, "SHRM": 0.6, "RPE": 0.74, "sub-RPE": 0.42,
-         "choroid": 0.43, "sclera": 0.30}
+GREYS = {"vitreous": 0.05, "RNFL": 0.53, "GCL": 0.35, "IPL": 0.375, "INL": 0.28, "OPL": 0.35, "ONL": 0.215,
+         "myoid": 0.285, "EZ": 0.68, "OS": 0.42, "SRF": 0.06, "SHRM": 0.6, "RPE": 0.80, "sub-RPE": 0.42,
+         "choroid": 0.40, "sclera": 0.33}
 _JITTER = 0.05
 # um over which a border above the named layer passes from one grey to the next; the axial resolution is about 7 um.
-_EDGE_UM = {"RNFL": 7.0, "GCL": 10.0, "IPL": 14.0, "INL": 12.0, "OPL": 12.0, "ONL": 14.0, "myoid": 8.0, "EZ": 7.0,
-            "OS": 8.0, "SRF": 7.0, "SHRM": 12.0, "RPE": 9.0, "sub-RPE": 9.0, "choroid": 12.0, "sclera": 45.0}
+_EDGE_UM = {"RNFL": 8.0, "GCL": 16.0, "IPL": 24.0, "INL": 18.0, "OPL": 18.0, "ONL": 20.0, "myoid": 9.0, "EZ": 9.0,
+            "OS": 10.0, "SRF": 9.0, "SHRM": 18.0, "RPE": 9.0, "sub-RPE": 10.0, "choroid": 16.0, "sclera": 60.0}
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def draw_surroundings(rng: np.random.Generator, eye: Eye, frame: Frame) -> Surro
         if far > 0.35:
             width = float(rng.uniform(30, 60 + 45 * min(far / 2, 1)))
             vessels.append(Vessel(x, width, float(rng.uniform(0.3, 0.75))))
-    return Surroundings(tuple(vessels), bool(rng.random() < 0.22), bool(rng.random() < 0.45))
+    return Surroundings(tuple(vessels), bool(rng.random() < 0.2), bool(rng.random() < 0.45))
 
 
 def stack(frame: Frame, thick: dict[str, Curve], bruch: Curve, choroid: Curve) -> dict[str, Curve]:
@@ -75,6 +76,7 @@ def paint(rng: np.random.Generator, frame: Frame, eye: Eye, lesions: Lesions, ar
     """
     grey = _layers(rng, frame, lesions, tops, disc)
     _choroid(rng, grey, frame, eye, lesions, tops, disc)
+    _sink(grey, frame, tops, disc)
     _texture(rng, grey, frame)
     mask = _lesion_layers(frame, lesions, tops)
     for blob in lesions.blobs:
@@ -103,12 +105,14 @@ def _ramp(frame: Frame, top: Curve, width_um: float) -> Image:
 def _layers(rng: np.random.Generator, frame: Frame, lesions: Lesions, tops: dict[str, Curve], disc: Curve) -> Image:
     one = np.ones(frame.cols)
     level = {name: one * (grey * (1 + _JITTER * rng.standard_normal())) for name, grey in GREYS.items()}
-    level["sub-RPE"] = one * lesions.sub_rpe_grey
-    level["SHRM"] = lesions.shrm_grey * (1 + 0.12 * frame.wander(rng, 0.1))
+    level["sub-RPE"] = lesions.sub_rpe_grey * (1 + 0.12 * frame.wander(rng, 0.12))
+    level["SHRM"] = lesions.shrm_grey * (1 + 0.14 * frame.wander(rng, 0.08))
     level["RNFL"] = level["RNFL"] * (1 + 0.10 * frame.wander(rng, 0.5))
-    level["EZ"] = level["EZ"] * (1 + 0.05 * frame.wander(rng, 0.15)) * (1 - 0.45 * lesions.ez_loss)
+    for name in ("EZ", "RPE"):
+        level[name] = level[name] * (1 + 0.05 * frame.wander(rng, 0.05) + 0.045 * frame.wander(rng, 0.4))
+    level["EZ"] = level["EZ"] * (1 - 0.45 * lesions.ez_loss)
     level["OS"] = level["OS"] * (1 - 0.12 * lesions.ez_loss)
-    level["RPE"] = level["RPE"] * (1 + 0.05 * frame.wander(rng, 0.12)) * disc + 0.35 * (1 - disc)
+    level["RPE"] = level["RPE"] * disc + 0.35 * (1 - disc)
     inner = 1 + 0.06 * frame.wander(rng, 1.2)
     for name in ("GCL", "IPL", "INL", "OPL", "ONL"):
         level[name] = level[name] * inner
@@ -119,9 +123,10 @@ def _layers(rng: np.random.Generator, frame: Frame, lesions: Lesions, tops: dict
         step *= (level[name] - level[above]).astype(np.float32)[None]
         grey += step
     # Thin bright lines: the ILM's reflex, the ELM, and Bruch's membrane where the RPE has left it.
-    shine = np.clip(0.05 + 0.06 * frame.wander(rng, 0.7), 0, 0.2)
-    _line(grey, frame, tops["RNFL"] + 3, 8, shine)
-    _line(grey, frame, tops["myoid"], 7, 0.11 * (1 - lesions.ez_loss) * disc)
+    shine = np.clip(0.03 + 0.05 * frame.wander(rng, 0.5), 0, 0.15) + 0.25 * np.clip(frame.wander(rng, 0.2) - 1.3, 0, 1)
+    _line(grey, frame, tops["RNFL"] + 4, 10, shine)
+    _line(grey, frame, tops["RPE"] - 3, 13, 0.2 * (1 - lesions.ez_loss) * disc)
+    _line(grey, frame, tops["myoid"], 8, 0.09 * (1 - lesions.ez_loss) * disc)
     _line(grey, frame, tops["choroid"], 8, 0.18 * np.clip(lesions.sub_rpe / 25 - 0.5, 0, 1))
     return grey
 
@@ -141,30 +146,52 @@ def _choroid(rng: np.random.Generator, grey: Image, frame: Frame, eye: Eye, lesi
              disc: Curve) -> None:
     """Draw vessels, larger with depth, then let the light fade below Bruch's membrane, unevenly by column."""
     bruch, thickness = tops["choroid"], tops["sclera"] - tops["choroid"]
-    for _ in range(int(17 * frame.width_mm)):
-        column = int(rng.integers(frame.cols))
-        depth = float(rng.uniform(0.06, 0.9)) ** 0.9
-        size = (14 + 62 * depth * min(eye.choroid_um / 280, 1.4)) * float(rng.uniform(0.6, 1.25))
-        lumen = rng.random() < 0.68
-        _blob(grey, frame, float(frame.x_mm[column]), float(bruch[column] + thickness[column] * depth),
-              size * float(rng.uniform(0.8, 1.7)), size * float(rng.uniform(0.6, 0.95)),
-              float(rng.uniform(0.2, 0.31)) if lumen else float(rng.uniform(0.46, 0.6)),
-              opacity=0.7 if lumen else 0.45, soft=0.55, wobble=(float(rng.normal(0, 0.15)), float(rng.normal(0, 0.1))))
-    reach = float(rng.uniform(210, 420)) * (0.75 + 0.25 * eye.choroid_um / 285)
+    for _ in range(int(18 * frame.width_mm)):
+        across = float(rng.uniform(0, 1))
+        column = int(across * frame.cols)
+        depth = float(rng.uniform(0.05, 0.95))
+        size = (16 + 62 * depth * min(eye.choroid_um / 280, 1.4)) * float(rng.uniform(0.6, 1.3))
+        lumen = rng.random() < 0.65
+        _blob(grey, frame, (across - 0.5) * frame.width_mm, float(bruch[column] + thickness[column] * depth + 8),
+              size * float(rng.uniform(0.9, 2.1)), size * float(rng.uniform(0.7, 1.0)),
+              float(rng.uniform(0.2, 0.31)) if lumen else float(rng.uniform(0.44, 0.56)),
+              opacity=0.75 if lumen else 0.5, soft=0.85, wobble=(float(rng.normal(0, 0.2)), float(rng.normal(0, 0.15))))
+    reach = float(rng.uniform(140, 330)) * (0.7 + 0.3 * eye.choroid_um / 285)
     lo, _ = _rows(frame, float(bruch.min()), DEPTH_UM)
     deep = np.clip((frame.z_um[lo:, None] - bruch[None]).astype(np.float32) * np.float32(1 / reach), 0, None)
-    fade = 1 / (1 + deep * (np.float32(0.15) + deep * np.float32(0.55)))
-    columns = frame.blur(rng.standard_normal(frame.cols), 9) * 0.09 + 0.06 * frame.wander(rng, 0.5)
-    below = (lesions.below * (1 + columns) * (0.45 + 0.55 * disc)).astype(np.float32)[None]
-    grey[lo:] *= fade * (1 + (below - 1) * np.minimum(deep * 12, 1))
+    columns = 0.03 * frame.wander(rng, 0.03) + 0.025 * frame.wander(rng, 0.1) + 0.06 * frame.wander(rng, 0.5)
+    below = (lesions.below * (1 + columns) * (0.6 + 0.4 * disc)).astype(np.float32)[None]
+    near = np.minimum(deep * np.float32(reach / 30), 1)
+    grey[lo:] *= 1 + near * (np.float32(0.09) * _mottle(rng, frame, 24, 80)[lo:] + below - 1)
+    grey[lo:] /= 1 + deep * (np.float32(0.15) + deep * np.float32(0.55))
+
+
+def _mottle(rng: np.random.Generator, frame: Frame, height_um: float, width_um: float) -> Image:
+    """Return noise of mean 0 and SD about 1 in soft patches of the given size, [rows, cols]."""
+    count = int(DEPTH_UM / height_um), int(1000 * frame.width_mm / width_um)
+    rows, cols = ((np.arange(full) * (n / full)).astype(int)
+                  for n, full in zip(count, (frame.rows, frame.cols), strict=True))
+    field: Image = rng.standard_normal(count, dtype=np.float32)[rows[:, None], cols[None]]
+    for axis, patch in ((0, frame.rows / count[0]), (1, frame.cols / count[1])):
+        uniform_filter1d(field, max(1, round(patch)), axis=axis, output=field, mode="nearest")
+    return field * np.float32(1.5)
 
 
 def _texture(rng: np.random.Generator, grey: Image, frame: Frame) -> None:
-    """Multiply by unevenness of about 35 um and 4 percent, coarser than the speckle."""
-    coarse = rng.standard_normal((104, 168), dtype=np.float32) * np.float32(0.045) + 1
-    rows = (np.arange(frame.rows) * (104 / frame.rows)).astype(int)
-    cols = (np.arange(frame.cols) * (168 / frame.cols)).astype(int)
-    grey *= coarse[rows[:, None], cols[None]]
+    """Multiply by unevenness that is coarser than the speckle."""
+    field = _mottle(rng, frame, 12, 50)
+    field *= np.float32(0.04)
+    field += 1
+    grey *= field
+
+
+def _sink(grey: Image, frame: Frame, tops: dict[str, Curve], disc: Curve) -> None:
+    """Let the light fade with depth within the optic disc, where no layer bounds the tissue."""
+    columns = np.flatnonzero(disc < 1)
+    if columns.size:
+        window = slice(columns[0], columns[-1] + 1)
+        deep = np.clip((frame.z_um[:, None] - tops["RNFL"][None, window] - 90).astype(np.float32) / 260, 0, None)
+        grey[:, window] *= 1 - (1 - 1 / (1 + deep * deep)) * (1 - disc[None, window]).astype(np.float32)
 
 
 def _lesion_layers(frame: Frame, lesions: Lesions, tops: dict[str, Curve]) -> Labels:
@@ -188,7 +215,7 @@ def _lesion_blob(grey: Image, mask: Labels, frame: Frame, blob: Blob, tops: dict
         half = blob.half_height_um
         z = float(np.clip(z, tops["GCL"][column] + half + 12, max(tops["myoid"][column] - half - 8, top)))
     cover, window = _blob(grey, frame, blob.x_mm, z, blob.half_width_um, blob.half_height_um, blob.grey,
-                          opacity=1.0, soft=0.16 if blob.kind == "cyst" else 0.6, wobble=blob.wobble)
+                          opacity=1.0, soft=0.22 if blob.kind == "cyst" else 1.0, wobble=blob.wobble)
     if cover.size:
         mask[window][cover > 0.5] = LESIONS.index(blob.kind)
 
@@ -231,6 +258,7 @@ def _vessels(grey: Image, frame: Frame, vessels: tuple[Vessel, ...], tops: dict[
         across = np.abs(frame.x_mm - vessel.x_mm) * 1000 / size
         # Intensity falls to `shadow`; the display shows its fourth root.
         shade *= 1 - (1 - vessel.shadow**0.25) * np.clip(1.6 - across, 0, 1)
+    shade = frame.blur(shade, 13)
     grey *= 1 + _ramp(frame, tops["IPL"], 40) * (shade - 1).astype(np.float32)[None]
 
 
@@ -240,7 +268,8 @@ def _vitreous(rng: np.random.Generator, grey: Image, frame: Frame, around: Surro
     if around.vitreous_line:
         gap = np.clip(70 + 130 * rng.random() + 60 * frame.wander(rng, 2.0) + 35 * rng.normal() * frame.x_mm, 10, None)
         line = frame.blur(tops["RNFL"], 500) - gap
-        _line(grey, frame, line, 9, np.clip(0.15 + 0.06 * frame.wander(rng, 0.5), 0.03, 0.3))
+        strength = float(rng.uniform(0.07, 0.2))
+        _line(grey, frame, line, 16, strength * np.clip(1 + 0.4 * frame.wander(rng, 0.5), 0.1, 1.6))
     if around.ghost:
         x, z = float(rng.normal(0, 0.25)), float(rng.uniform(80, 190))
         for row in range(3):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stylegan_oct.classes import CLASSES
-from stylegan_oct.phantom.anatomy import BORDER, Eye, bruchs_membrane, draw_eye, thicknesses
+from stylegan_oct.phantom.anatomy import BORDER, Eye, bruchs_membrane, draw_eye, roughen, thicknesses
 from stylegan_oct.phantom.factors import Factors
 from stylegan_oct.phantom.frame import DEPTH_UM, NATIVE_ROWS, Curve, Frame, Labels
 from stylegan_oct.phantom.lesions import LESIONS, Lesions, draw_lesions
@@ -15,6 +15,7 @@ from stylegan_oct.phantom.paint import Surroundings, draw_surroundings, layer_ma
 # Width in mm and native columns of a high-speed scan of 20 and of 30 degrees.
 _FIELDS = ((5.9, 512), (8.8, 768))
 _WIDE_SHARE = 0.3
+_OUTER = ("myoid", "EZ", "OS", "RPE")
 _PIXEL_LIMIT = 4096
 
 
@@ -52,7 +53,7 @@ def render(seed: int, index: int = 0, *, label: str | None = None, resolution: t
     camera, border = draw_camera(rng), draw_border(rng)
     around = draw_surroundings(rng, eye, frame)
     lesions = draw_lesions(rng, label, eye, frame)
-    tops = _tops(eye, frame, lesions)
+    tops = _tops(rng, eye, frame, lesions)
     grey, lesion_mask = paint(rng, frame, eye, lesions, around, tops, eye.disc(frame))
     picture = (expose(grey, frame, camera, rng) * np.float32(255) + np.float32(0.5)).astype(np.uint8)
     hidden = outside(frame, border)
@@ -70,26 +71,42 @@ def render(seed: int, index: int = 0, *, label: str | None = None, resolution: t
     return Scan(resample(picture, resolution), factors, layers, nearest(lesion_mask, resolution) if masks else None)
 
 
-def _tops(eye: Eye, frame: Frame, lesions: Lesions) -> dict[str, Curve]:
+def _tops(rng: np.random.Generator, eye: Eye, frame: Frame, lesions: Lesions) -> dict[str, Curve]:
     """Return where each layer begins, lesions in place, the whole moved so that the retina is in view."""
     thick = thicknesses(eye, frame)
     for name, extra in lesions.swelling.items():
         thick[name] = thick[name] + extra
-    thick |= {"SRF": lesions.srf, "SHRM": lesions.shrm, "sub-RPE": lesions.sub_rpe}
+    outer = sum(thick[name] for name in _OUTER)
     for name in ("myoid", "EZ", "OS"):
         thick[name] = thick[name] * (1 - 0.4 * lesions.ez_loss)
-    raised = lesions.srf + lesions.shrm + lesions.sub_rpe
-    # The outer nuclear layer gives way: the inner retina follows a bump smoothed over 180 um, but never through it.
-    lift = np.maximum(frame.blur(raised, 180), raised - np.maximum(thick["ONL"] - 18, 0))
-    lift = frame.blur(lift, 45)
-    thick["ONL"] = np.maximum(thick["ONL"] + lift - raised, 10)
+    # A band that climbs is cut aslant by the A-scan and so looks thicker.
+    climb = np.gradient(frame.blur(lesions.sub_rpe + lesions.shrm, 15), frame.um_per_col)
+    for name in ("EZ", "OS", "RPE"):
+        thick[name] = thick[name] * np.minimum(np.sqrt(1 + climb * climb), 2)
+    roughen(rng, frame, thick)
+    thick |= {"SRF": lesions.srf, "SHRM": lesions.shrm, "sub-RPE": lesions.sub_rpe}
+    thicker = sum(thick[name] for name in _OUTER) - outer
+    _yield_to(lesions.srf + lesions.shrm + lesions.sub_rpe + thicker, thick, frame)
     bruch = bruchs_membrane(eye, frame)
-    choroid = np.clip(eye.choroid_um * (1 + 0.1 * eye.choroid_wander) - 12 * np.abs(frame.x_mm), 60, None)
+    choroid = np.clip(eye.choroid_um * (1 + 0.1 * eye.choroid_wander) - 5 * frame.x_mm**2, 60, None)
     tops = stack(frame, thick, bruch, choroid)
     middle = slice(frame.cols // 8, frame.cols - frame.cols // 8)
     down = max(0.0, 60 - float(tops["RNFL"][middle].min()))
     up = max(0.0, float(bruch[middle].max()) - (DEPTH_UM - 150))
     return {name: top + (down - up) for name, top in tops.items()}
+
+
+def _yield_to(raised: Curve, thick: dict[str, Curve], frame: Frame) -> None:
+    """Let the retina above a bump give way: first the outer nuclear layer, then the inner layers, the ILM least."""
+    outer = np.maximum(frame.blur(raised, 120), raised - np.maximum(thick["ONL"] - 18, 0))
+    outer = frame.blur(outer, 40)
+    thick["ONL"] = np.maximum(thick["ONL"] + outer - raised, 10)
+    inner = frame.blur(outer, 330)
+    names = ("INL", "IPL", "GCL")
+    room = sum(thick[name] for name in names) + 1e-6
+    squeeze = np.clip((outer - inner) / room, -0.15, 0.4)
+    for name in names:
+        thick[name] = thick[name] * (1 - squeeze)
 
 
 def _factors(label: str, frame: Frame, eye: Eye, camera: Camera, border: Border, around: Surroundings,
