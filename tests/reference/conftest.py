@@ -1,7 +1,8 @@
 """The fixture `reference` and the marker `reference_cases`; what they hand out is in official.py."""
 
-import official
 import pytest
+
+from reference import official
 
 
 @pytest.fixture(scope="session")

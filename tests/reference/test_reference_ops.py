@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from official import assert_agrees
+from reference.official import assert_agrees
 
 from torch_utils.ops.bias_act import bias_act
 from torch_utils.ops.filters import setup_filter

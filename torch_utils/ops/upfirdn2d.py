@@ -34,7 +34,7 @@ def upfirdn2d(x: Tensor, f: Tensor | None, *, up: int | Sequence[int] = 1, down:
     Raises:
         KernelUnavailable: see `impl`.
     """
-    up_xy, down_xy, pads = _pair(up), _pair(down), _parse_padding(padding)
+    up_xy, down_xy, pads = _pair(up), _pair(down), parse_padding(padding)
     assert f is None or not f.requires_grad, "the filter of upfirdn2d is a constant; it gets no gradient"
     run = _reference if use_reference(x, impl) else torch.ops.torch_utils.upfirdn2d
     result: Tensor = run(x, f, up_xy, down_xy, pads, flip_filter, gain)
@@ -44,21 +44,21 @@ def upfirdn2d(x: Tensor, f: Tensor | None, *, up: int | Sequence[int] = 1, down:
 def filter2d(x: Tensor, f: Tensor | None, *, padding: Padding = 0, flip_filter: bool = False, gain: float = 1.0,
              impl: Impl = "auto") -> Tensor:
     """Return filtered images of the same size; `padding` is added on top. Arguments as in `upfirdn2d`."""
-    return upfirdn2d(x, f, padding=_centred(f, padding), flip_filter=flip_filter, gain=gain, impl=impl)
+    return upfirdn2d(x, f, padding=centred_padding(f, padding), flip_filter=flip_filter, gain=gain, impl=impl)
 
 
 def upsample2d(x: Tensor, f: Tensor | None, *, up: int | Sequence[int] = 2, padding: Padding = 0,
                flip_filter: bool = False, gain: float = 1.0, impl: Impl = "auto") -> Tensor:
     """Return images `up` times as large, of unchanged brightness. Arguments as in `upfirdn2d`."""
     ux, uy = _pair(up)
-    pads = _centred(f, padding, up=(ux, uy))
+    pads = centred_padding(f, padding, up=(ux, uy))
     return upfirdn2d(x, f, up=up, padding=pads, flip_filter=flip_filter, gain=gain * ux * uy, impl=impl)
 
 
 def downsample2d(x: Tensor, f: Tensor | None, *, down: int | Sequence[int] = 2, padding: Padding = 0,
                  flip_filter: bool = False, gain: float = 1.0, impl: Impl = "auto") -> Tensor:
     """Return filtered images reduced `down` times. Arguments as in `upfirdn2d`."""
-    pads = _centred(f, padding, down=_pair(down))
+    pads = centred_padding(f, padding, down=_pair(down))
     return upfirdn2d(x, f, down=down, padding=pads, flip_filter=flip_filter, gain=gain, impl=impl)
 
 
@@ -154,7 +154,7 @@ def _pair(value: int | Sequence[int]) -> list[int]:
     return pair
 
 
-def _parse_padding(padding: Padding) -> list[int]:
+def parse_padding(padding: Padding) -> list[int]:
     """Return [x before, x after, y before, y after]."""
     pads = [padding] * 4 if isinstance(padding, int) else list(padding)
     if len(pads) == 2:
@@ -168,10 +168,10 @@ def _filter_size(f: Tensor | None) -> tuple[int, int]:
     return (1, 1) if f is None else (f.shape[0], f.shape[-1])
 
 
-def _centred(f: Tensor | None, padding: Padding, *, up: Sequence[int] = (1, 1),
-             down: Sequence[int] = (1, 1)) -> list[int]:
+def centred_padding(f: Tensor | None, padding: Padding, *, up: Sequence[int] = (1, 1),
+                    down: Sequence[int] = (1, 1)) -> list[int]:
     """Return the padding that keeps the filter centred on the resampling grid, on top of the given one."""
-    (fh, fw), pads = _filter_size(f), _parse_padding(padding)
+    (fh, fw), pads = _filter_size(f), parse_padding(padding)
     result = []
     for size, u, d, before, after in ((fw, up[0], down[0], *pads[:2]), (fh, up[1], down[1], *pads[2:])):
         lead = (size + u - 1) // 2 if u > 1 or d == 1 else (size - d + 1) // 2

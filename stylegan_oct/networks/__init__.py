@@ -1,0 +1,1 @@
+"""The generator and discriminator of StyleGAN2-ADA."""

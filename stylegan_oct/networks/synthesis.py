@@ -1,0 +1,175 @@
+"""The synthesis network: w -> image (Karras et al. 2020, SG2, sections 2.2 and 4.1)."""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from stylegan_oct.networks.layers import (
+    RESAMPLE_TAPS,
+    Architecture,
+    Conv2dLayer,
+    FullyConnectedLayer,
+    block_resolutions,
+    channels_at,
+    enter_block,
+    fp16_blocks,
+)
+from stylegan_oct.networks.modulation import modulated_conv2d
+from torch_utils.checks import assert_shape
+from torch_utils.ops.bias_act import bias_act
+from torch_utils.ops.filters import setup_filter
+from torch_utils.ops.upfirdn2d import upsample2d
+
+NoiseMode = Literal["random", "const", "none"]
+
+
+class SynthesisLayer(nn.Module):
+    """Modulated 3x3 convolution, noise, bias and leaky ReLU."""
+
+    noise_const: Tensor
+    resample_filter: Tensor
+
+    def __init__(self, in_channels: int, out_channels: int, *, w_dim: int, resolution: int, up: int = 1,
+                 conv_clamp: float | None = None) -> None:
+        super().__init__()
+        self.resolution, self.up, self.conv_clamp = resolution, up, conv_clamp
+        self.affine = FullyConnectedLayer(w_dim, in_channels, bias_init=1.0)
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 3, 3))
+        self.noise_strength = nn.Parameter(torch.zeros(()))
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+        self.register_buffer("resample_filter", setup_filter(RESAMPLE_TAPS))
+        self.register_buffer("noise_const", torch.randn(resolution, resolution))
+
+    def forward(self, x: Tensor, w: Tensor, *, noise_mode: NoiseMode, gain: float = 1.0) -> Tensor:
+        """Return [N, out_channels, R, R] for x [N, in_channels, R / up, R / up] and w [N, w_dim]."""
+        y = modulated_conv2d(x, self.weight, self.affine(w), noise=self._noise(x, noise_mode), up=self.up, padding=1,
+                             resample_filter=self.resample_filter, flip_weight=self.up == 1)
+        clamp = None if self.conv_clamp is None else self.conv_clamp * gain
+        return bias_act(y, self.bias, act="lrelu", gain=math.sqrt(2) * gain, clamp=clamp)
+
+    def _noise(self, x: Tensor, mode: NoiseMode) -> Tensor | None:
+        """Return what is added to every channel, broadcastable to [N, 1, R, R]."""
+        if mode == "none":
+            return None
+        if mode == "const":
+            return self.noise_const * self.noise_strength
+        return torch.randn(len(x), 1, self.resolution, self.resolution, device=x.device) * self.noise_strength
+
+
+class ToRGBLayer(nn.Module):
+    """Modulated 1x1 convolution without demodulation, to the channels of the image."""
+
+    def __init__(self, in_channels: int, img_channels: int, *, w_dim: int, conv_clamp: float | None = None) -> None:
+        super().__init__()
+        self.conv_clamp = conv_clamp
+        self.affine = FullyConnectedLayer(w_dim, in_channels, bias_init=1.0)
+        self.weight = nn.Parameter(torch.randn(img_channels, in_channels, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(img_channels))
+        self.weight_gain = 1 / math.sqrt(in_channels)
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        """Return [N, img_channels, H, W] for x [N, in_channels, H, W] and w [N, w_dim]."""
+        y = modulated_conv2d(x, self.weight, self.affine(w) * self.weight_gain, demodulate=False)
+        return bias_act(y, self.bias, clamp=self.conv_clamp)
+
+
+class SynthesisBlock(nn.Module):
+    """All layers of one resolution.
+
+    Args:
+        in_channels: of the block below; 0 starts from the learned constant.
+        out_channels: feature maps of this one.
+        is_last: it has the image's resolution.
+    """
+
+    resample_filter: Tensor
+
+    def __init__(self, in_channels: int, out_channels: int, *, w_dim: int, resolution: int, img_channels: int,
+                 is_last: bool, architecture: Architecture, use_fp16: bool, conv_clamp: float | None) -> None:
+        super().__init__()
+        self.in_channels, self.architecture, self.use_fp16 = in_channels, architecture, use_fp16
+        self.register_buffer("resample_filter", setup_filter(RESAMPLE_TAPS))
+        if in_channels == 0:
+            self.const = nn.Parameter(torch.randn(out_channels, resolution, resolution))
+        else:
+            self.conv0 = SynthesisLayer(in_channels, out_channels, w_dim=w_dim, resolution=resolution, up=2,
+                                        conv_clamp=conv_clamp)
+        self.conv1 = SynthesisLayer(out_channels, out_channels, w_dim=w_dim, resolution=resolution,
+                                    conv_clamp=conv_clamp)
+        self.num_conv = 1 if in_channels == 0 else 2
+        self.has_torgb = is_last or architecture == "skip"
+        if self.has_torgb:
+            self.torgb = ToRGBLayer(out_channels, img_channels, w_dim=w_dim, conv_clamp=conv_clamp)
+        if in_channels > 0 and architecture == "resnet":
+            self.skip = Conv2dLayer(in_channels, out_channels, 1, bias=False, up=2)
+
+    def forward(self, x: Tensor | None, img: Tensor | None, ws: Tensor, *, noise_mode: NoiseMode,
+                force_fp32: bool) -> tuple[Tensor, Tensor | None]:
+        """Return features and image of twice the size.
+
+        Args:
+            x: features [N, in_channels, H, W]; None at the constant.
+            img: the sum so far, [N, img_channels, H, W], float32; None before the first toRGB.
+            ws: [N, num_conv + 1, w_dim], the last of them for toRGB.
+        """
+        use_fp16 = self.use_fp16 and not force_fp32
+        if x is None:
+            x = enter_block(self.const, use_fp16=False).expand(len(ws), -1, -1, -1)
+            x = self.conv1(x, ws[:, 0], noise_mode=noise_mode)
+        else:
+            x = enter_block(x, use_fp16=use_fp16)
+            # Half the variance from either branch keeps it at 1.
+            gain = math.sqrt(0.5) if self.architecture == "resnet" else 1.0
+            shortcut = self.skip(x, gain=gain) if self.architecture == "resnet" else None
+            x = self.conv0(x, ws[:, 0], noise_mode=noise_mode)
+            x = self.conv1(x, ws[:, 1], noise_mode=noise_mode, gain=gain)
+            x = x if shortcut is None else x + shortcut
+        if img is not None:
+            img = upsample2d(img, self.resample_filter)
+        if self.has_torgb:
+            y = self.torgb(x, ws[:, -1]).to(torch.float32, memory_format=torch.contiguous_format)
+            img = y if img is None else img + y
+        return x, img
+
+
+class SynthesisNetwork(nn.Module):
+    """Blocks from 4x4 to the image's resolution. Arguments as those of `Generator`."""
+
+    def __init__(self, *, w_dim: int, img_resolution: int, img_channels: int, channel_base: int, channel_max: int,
+                 architecture: Architecture, num_fp16_res: int, conv_clamp: float | None) -> None:
+        super().__init__()
+        self.w_dim, self.resolutions = w_dim, block_resolutions(img_resolution)
+        in_fp16 = fp16_blocks(img_resolution, num_fp16_res)
+        in_channels = 0
+        for resolution in self.resolutions:
+            out_channels = channels_at(resolution, channel_base=channel_base, channel_max=channel_max)
+            self.add_module(f"b{resolution}", SynthesisBlock(
+                in_channels, out_channels, w_dim=w_dim, resolution=resolution, img_channels=img_channels,
+                is_last=resolution == img_resolution, architecture=architecture, use_fp16=resolution in in_fp16,
+                conv_clamp=conv_clamp))
+            in_channels = out_channels
+        self.num_ws = 2 * len(self.resolutions)  # two a block, less one at 4x4, and one more for the last toRGB
+
+    def forward(self, ws: Tensor, *, noise_mode: NoiseMode = "random", force_fp32: bool = False) -> Tensor:
+        """Return images [N, img_channels, R, R], float32, for ws [N, num_ws, w_dim].
+
+        Args:
+            noise_mode: new noise, the fixed one of the buffers, or none.
+            force_fp32: no block in float16.
+        """
+        assert_shape(ws, [None, self.num_ws, self.w_dim])
+        ws = ws.to(torch.float32)
+        x: Tensor | None = None
+        img: Tensor | None = None
+        first = 0
+        for resolution in self.resolutions:
+            block = self.get_submodule(f"b{resolution}")
+            assert isinstance(block, SynthesisBlock)
+            # toRGB of a block shares the w of the next block's first convolution.
+            x, img = block(x, img, ws[:, first:first + block.num_conv + 1], noise_mode=noise_mode,
+                           force_fp32=force_fp32)
+            first += block.num_conv
+        assert img is not None
+        return img
