@@ -149,6 +149,9 @@ class _Floor:
         darkest, middle = np.percentile(local[scan], (10, 50))
         # Half of a scan and more is background, whose level varies with depth; tissue is far brighter than its middle.
         area = scan & (local <= min(1.4 * middle + 4.0, 4.0 * darkest + 8.0))
+        # Fine structures in it, such as the line of the vitreous, must not be copied.
+        line = ndimage.gaussian_filter(np.where(scan, grey, local), 2.0) > 1.6 * local + 4.0
+        area &= ~ndimage.binary_dilation(line, iterations=3)
         level = _extended_level(grey, area)
         for tile in (TILE, TILE // 2, TILE // 4, 1):
             corners = _squares(area, tile)
