@@ -24,6 +24,7 @@ CORE = 9           # pixels: a square this wide must fit into padding; no line o
 HALO = 3           # pixels around padding that interpolation and JPEG have blended with it
 MIN_CONTACT = 0.1  # share of a side that padding touches; a saturated nerve fibre layer touches less
 AT_CORNER = 0.02   # the same for a region in a corner of the frame, where wedges end
+STRAIGHT = 0.003   # share of the height by which the edge of a black margin may leave a line, in the median
 SIDEWAYS = 0.03    # share of the width up to which layers are continued sideways
 TILE = 24          # pixels, side of the pieces of noise; the grain of speckle is 1 to 2
 
@@ -44,13 +45,13 @@ class Border(NamedTuple):
 def find_border(grey: Grey) -> Border:
     """Return the padding of a grey picture [H, W]: saturated or black regions that run along its frame.
 
-    Black counts only in a scan whose own background is brighter; where the background is clipped to black,
-    a margin cannot be told from it and needs no repair.
+    Black counts only with a straight edge and in a scan whose own background is brighter: some devices clip the
+    background to black, and then a margin cannot be told from it and needs no repair.
     """
     white = _along_frame(grey >= WHITE)
     if white.any():
         white = _grow(white, grey)
-    black = _along_frame((grey <= BLACK) & ~white)
+    black = _straight(_along_frame((grey <= BLACK) & ~white))
     if black.any() and not _has_noise(grey, ~(white | black)):
         black[:] = False
     return Border(white | black, float(white.mean()), float(black.mean()))
@@ -115,6 +116,24 @@ def _grow(core: Mask, grey: Grey) -> Mask:
         near = ndimage.binary_dilation(core, square, iterations=reach)
         core = ndimage.binary_propagation(core, square, mask=core | (near & (grey >= level)))
     return core
+
+
+def _straight(regions: Mask) -> Mask:
+    """Return those of the regions along the frame whose inner edge is straight, as that of padding is."""
+    labels, count = ndimage.label(regions)
+    keep = np.zeros(count + 1, bool)
+    for number in range(1, count + 1):
+        for turns in range(4):
+            region = np.rot90(labels == number, turns)
+            depth = np.where(region.all(axis=0), len(region), region.argmin(axis=0))  # from the upper side
+            lines = np.flatnonzero((depth > 0) & (depth < 0.9 * len(region)))
+            if len(lines) < max(MIN_CONTACT * region.shape[1], 3):
+                continue
+            slope, offset = np.polyfit(lines, depth[lines], 1)
+            error = np.median(np.abs(depth[lines] - slope * lines - offset))
+            keep[number] |= bool(error <= max(0.5, STRAIGHT * len(region)))
+    straight: Mask = keep[labels]
+    return straight
 
 
 def _has_noise(grey: Grey, scan: Mask) -> bool:
@@ -214,7 +233,7 @@ def _squares(area: Mask, side: int) -> NDArray[np.intp]:
 def _continue_sideways(result: Grey, planes: Grey, hole: Mask) -> None:
     """Reflect the scan into the part of the hole that is narrow in the direction of the layers."""
     height, width = hole.shape
-    reach = max(int(SIDEWAYS * width), 1) + HALO
+    reach = max(int(SIDEWAYS * width), 4) + 2 * HALO
     columns = np.broadcast_to(np.arange(width), hole.shape)
     before = np.maximum.accumulate(np.where(hole, -1, columns), axis=1)  # nearest scan to the left, or -1
     after = np.minimum.accumulate(np.where(hole, width, columns)[:, ::-1], axis=1)[:, ::-1]

@@ -20,7 +20,8 @@ Hashes = NDArray[np.uint64]
 
 def dhash(pixels: NDArray[np.uint8]) -> int:
     """Return the 64-bit difference hash: whether each of 9 x 8 areas is darker than the one right of it."""
-    small = np.asarray(Image.fromarray(to_grey(pixels)).resize((9, 8), Image.Resampling.BOX)).astype(np.int16)
+    # Means of areas of background differ by less than a grey level; rounded, they would tie.
+    small = np.asarray(Image.fromarray(to_grey(pixels).astype(np.float32)).resize((9, 8), Image.Resampling.BOX))
     bits = (small[:, 1:] > small[:, :-1]).ravel()
     return int.from_bytes(np.packbits(bits).tobytes(), "big")
 
