@@ -29,7 +29,7 @@ def write_archive(path: Path, *, count: int = 12, resolution: int = 8, channels:
         for i in range(count + 2):
             label = i % max(len(classes), 1)
             shape = (resolution, resolution) if channels == 1 else (resolution, resolution, 3)
-            picture = rng.integers(100 * label, 100 * label + 100, shape, dtype=np.uint8)
+            picture = rng.integers(60 * label, 60 * label + 80, shape, dtype=np.uint8)
             writer.add_image("train" if i < count else "val", encode_png(picture), label if classes else None, {})
     return path
 

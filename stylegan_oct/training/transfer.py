@@ -58,7 +58,7 @@ def start_from(state: State, source: Path) -> TransferReport:
 
 def _transfer(network: nn.Module, tensors: Mapping[str, Tensor], old_classes: Sequence[str],
               new_classes: Sequence[str], prefix: str, report: TransferReport) -> bool:
-    """Load what fits; return whether any parameter did."""
+    """Load what fits; return whether any weight did, not merely a bias."""
     result = {}
     for name, own in network.state_dict().items():
         old = tensors.get(name)
@@ -68,8 +68,8 @@ def _transfer(network: nn.Module, tensors: Mapping[str, Tensor], old_classes: Se
         bucket = report.fresh if value is None else report.copied if same else report.adapted
         bucket.append(f"{prefix}.{name}")
     load_module(network, result, source="the adapted checkpoint")
-    parameters = {f"{prefix}.{name}" for name, _ in network.named_parameters()}
-    return bool(parameters & {*report.copied, *report.adapted})
+    weights = {f"{prefix}.{name}" for name, parameter in network.named_parameters() if parameter.ndim >= 2}
+    return bool(weights & {*report.copied, *report.adapted})
 
 
 def _fit(name: str, old: Tensor, own: Tensor, old_classes: Sequence[str], new_classes: Sequence[str]) -> Tensor | None:
