@@ -85,9 +85,7 @@ class Conv2dLayer(nn.Module):
 
 def like_weight(w: Tensor, x: Tensor) -> Tensor:
     """Return a convolution weight in the dtype and memory format of its input, which spares the copy of either."""
-    if x.dtype == torch.float16:
-        return w.to(x.dtype, memory_format=torch.channels_last)
-    return w.to(x.dtype)
+    return w.to(x.dtype, memory_format=torch.channels_last)
 
 
 def normalize_second_moment(x: Tensor) -> Tensor:
@@ -134,4 +132,4 @@ def enter_block(x: Tensor, *, use_fp16: bool) -> Tensor:
     """Return features in the dtype and memory format that a block works in; CPUs know float32 alone."""
     if use_fp16 and x.is_cuda:
         return x.to(torch.float16, memory_format=torch.channels_last)
-    return x.to(torch.float32, memory_format=torch.contiguous_format)
+    return x.to(torch.float32, memory_format=torch.channels_last)

@@ -116,7 +116,7 @@ class SynthesisBlock(nn.Module):
         """
         use_fp16 = self.use_fp16 and not force_fp32
         if x is None:
-            x = enter_block(self.const, use_fp16=False).expand(len(ws), -1, -1, -1)
+            x = enter_block(self.const[None], use_fp16=False).expand(len(ws), -1, -1, -1)
             x = self.conv1(x, ws[:, 0], noise_mode=noise_mode)
         else:
             x = enter_block(x, use_fp16=use_fp16)

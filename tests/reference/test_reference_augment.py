@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from reference.official import assert_agrees
 
+from reference.official import assert_agrees
 from stylegan_oct.augment import filtering
 from stylegan_oct.augment.pipeline import AugmentPipe
 

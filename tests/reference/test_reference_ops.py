@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from reference.official import assert_agrees
 
+from reference.official import assert_agrees
 from torch_utils.ops.bias_act import bias_act
 from torch_utils.ops.filters import setup_filter
 from torch_utils.ops.upfirdn2d import downsample2d, filter2d, upfirdn2d, upsample2d

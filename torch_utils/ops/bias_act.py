@@ -167,7 +167,9 @@ def _grad_kernel(g: Tensor, saved: Tensor | None, b: Tensor | None, order: int, 
         dx = torch.ops.aten.leaky_relu_backward(g, saved, slope_below, True)
         if gain != 1:
             dx = dx.mul_(gain)
-    return dx if clamp is None or saved is None else dx.masked_fill_(saved.abs() >= clamp, 0.0)
+    if clamp is None or saved is None:
+        return dx
+    return torch.ops.aten.hardtanh_backward(dx, saved, -clamp, clamp)  # 0 where |y| >= clamp, in one pass
 
 
 def _fake(x: Tensor, b: Tensor | None, dim: int, act: str, alpha: float, gain: float, clamp: float | None) -> Tensor:
