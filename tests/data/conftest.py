@@ -16,7 +16,8 @@ MakeFolder = Callable[..., Path]
 def _draw(seed: int, *, width: int = 96, height: int = 64) -> Scan:
     rng = np.random.default_rng(seed)
     x = np.linspace(-1, 1, width)
-    depth = height * (0.5 + rng.uniform(-0.1, 0.1) * x + rng.uniform(-0.1, 0.2) * x**2 + 0.08 * np.sin(rng.uniform(2, 9) * x))
+    tilt, curve, waves = rng.uniform((-0.1, -0.1, 2), (0.1, 0.2, 9))
+    depth = height * (0.5 + tilt * x + curve * x**2 + 0.08 * np.sin(waves * x))
     y = np.arange(height)[:, np.newaxis]
     level = 25 + 130 * np.exp(-(((y - depth) / 4) ** 2)) + 60 * ((y < depth) & (y > depth - height / 4))
     return np.clip(level * rng.gamma(4, 0.25, (height, width)), 0, 235).astype(np.uint8)

@@ -173,8 +173,9 @@ def test_files_that_are_no_archives_are_explained(tmp_path):
         pass
     scans = write_foreign(tmp_path / "scans.zip", ..., name="CNV/CNV-{}-1.png")
     wide = write_foreign(tmp_path / "wide.zip", None, size=(8, 4))
-    for path, said in ((tmp_path / "none.zip", "There is no archive"), (tmp_path / "text.zip", "not a zip or is cut short"),
-                       (cut, "not a zip or is cut short"), (tmp_path / "empty.zip", "holds no PNG"),
-                       (scans, "zip of pictures.*tools convert"), (wide, "8 x 4")):
+    no_zip = "not a zip or is cut short"
+    for path, said in ((tmp_path / "none.zip", "There is no archive"), (tmp_path / "text.zip", no_zip), (cut, no_zip),
+                       (tmp_path / "empty.zip", "holds no PNG"), (scans, "zip of pictures.*tools convert"),
+                       (wide, "8 x 4")):
         with pytest.raises(DataError, match=said):
             Archive(Path(path))
