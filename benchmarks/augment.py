@@ -19,7 +19,6 @@ from torch import Tensor
 from dnnlib.text import parse_int_list
 from stylegan_oct.augment.pipeline import AugmentPipe
 from stylegan_oct.augment.spec import PRESETS
-from torch_utils.memory import keep_freed_memory
 from torch_utils.seeding import seed_torch
 
 WARM_UP = 3
@@ -39,7 +38,6 @@ def main() -> None:
     args = parser.parse_args()
 
     torch.set_num_threads(args.threads)
-    keep_freed_memory()
     device = torch.device(args.device)
     print(f"ms per batch of {args.batch}, {args.channels} channel(s), p {args.p}, {device}, {args.threads} threads: "
           f"median (10 % to 90 %) of {args.repeat} batches")
