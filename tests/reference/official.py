@@ -7,7 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
+
+from stylegan_oct.networks import legacy
+from stylegan_oct.networks.discriminator import Discriminator
+from stylegan_oct.networks.generator import Generator
 
 TOLERANCE = 1e-4
 
@@ -65,3 +69,13 @@ class Reference:
 
     def cases(self, name: str) -> list[dict[str, Any]]:
         return cases(name)
+
+
+def build(reference: Reference, case: Mapping[str, Any]) -> nn.Module:
+    """Return the network of an entry of networks.json, with its weights."""
+    options = dict(case["init"])
+    mapping, synthesis, epilogue = (options.pop(f"{part}_kwargs", {}) for part in ("mapping", "synthesis", "epilogue"))
+    options |= synthesis | epilogue | {"mapping_layers": mapping["num_layers"]}
+    network = {"Generator": Generator, "Discriminator": Discriminator}[case["kind"]](**options)
+    legacy.load_official(network, reference.tensors("networks", f"{case['net']}/"))
+    return network.eval()

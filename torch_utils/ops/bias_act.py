@@ -169,7 +169,9 @@ def _grad_kernel(g: Tensor, saved: Tensor | None, b: Tensor | None, order: int, 
             dx = dx.mul_(gain)
     if clamp is None or saved is None:
         return dx
-    return torch.ops.aten.hardtanh_backward(dx, saved, -clamp, clamp)  # 0 where |y| >= clamp, in one pass
+    # 0 where |y| >= clamp, in one pass and in place.
+    torch.ops.aten.hardtanh_backward.grad_input(dx, saved, -clamp, clamp, grad_input=dx)
+    return dx
 
 
 def _fake(x: Tensor, b: Tensor | None, dim: int, act: str, alpha: float, gain: float, clamp: float | None) -> Tensor:
