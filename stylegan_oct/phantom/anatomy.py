@@ -87,7 +87,7 @@ def draw_eye(rng: np.random.Generator, frame: Frame) -> Eye:
         thickness_scale=float(np.clip(rng.normal(1, 0.05), 0.87, 1.13)),
         layer_scales={name: float(np.clip(rng.normal(1, 0.5 * _SPREAD[name]), 0.8, 1.2)) for name in _SPREAD},
         choroid_um=float(np.clip(rng.normal(285, 85), 110, 480)),
-        disc_mm=float(rng.uniform(3.5, 4.5)),
+        disc_mm=float(rng.uniform(3.7, 5.0)),
         wander=frame.wander(rng, 1.6) * rng.uniform(2, 9),
         choroid_wander=frame.wander(rng, 0.9),
     )

@@ -27,7 +27,7 @@ class Factors:
     cst_um: float                # mean inner limiting to Bruch's membrane within 0.5 mm of the fovea's column
     foveal_thickness_um: float   # the same in the fovea's column
     drusen_n: int
-    drusen_mean_height_um: float
+    drusen_mean_height_um: float   # of the single drusen, before neighbours merge
     drusen_mean_width_um: float
     drusen_max_height_um: float
     drusen_area_mm2: float

@@ -39,11 +39,12 @@ class Lesions:
     ped: Curve
     srf: Curve
     shrm: Curve
+    unevenness: Curve        # of the RPE beside drusen, too low to count as one
     swelling: dict[str, Curve] = field(default_factory=dict)   # added to the layer
     ez_loss: Curve = field(default_factory=lambda: np.zeros(0))     # 0 to 1
     below: Curve = field(default_factory=lambda: np.ones(0))        # factor on the grey under Bruch's membrane
     blobs: list[Blob] = field(default_factory=list)
-    drusen_sizes: list[tuple[float, float]] = field(default_factory=list)   # (height, width) um
+    drusen_sizes: list[tuple[float, float]] = field(default_factory=list)   # (height, width) um, as drawn
     sub_rpe_grey: float = 0.42
     shrm_grey: float = 0.6
     severity: float = 0.0
@@ -51,7 +52,7 @@ class Lesions:
     @property
     def sub_rpe(self) -> Curve:
         """Distance between the RPE and Bruch's membrane."""
-        return np.maximum(self.drusen, self.ped)
+        return np.maximum(np.maximum(self.drusen, self.ped), self.unevenness)
 
     def swell(self, layer: str, by_um: Curve) -> None:
         """Make a layer thicker."""
@@ -61,7 +62,7 @@ class Lesions:
 def draw_lesions(rng: np.random.Generator, label: str, eye: Eye, frame: Frame) -> Lesions:
     """Draw the lesions of a class; NORMAL has none."""
     zero = np.zeros(frame.cols)
-    lesions = Lesions(zero, zero, zero, zero, ez_loss=zero, below=np.ones(frame.cols))
+    lesions = Lesions(zero, zero, zero, zero, zero, ez_loss=zero, below=np.ones(frame.cols))
     subtle = rng.random() < SUBTLE_SHARE
     severity = float(rng.uniform(0.05, 0.25) if subtle else rng.uniform(0.3, 1))
     add: dict[str, Callable[..., None]] = {"CNV": _add_cnv, "DME": _add_dme, "DRUSEN": _add_drusen}
@@ -98,8 +99,8 @@ def _add_drusen(rng: np.random.Generator, lesions: Lesions, severity: float, eye
     if severity > 0.5 and rng.random() < 0.2:  # confluent: a drusenoid detachment
         _add_druse(rng, lesions, frame, float(around + rng.normal(0, 0.3)), float(rng.uniform(400, 800)),
                    float(rng.uniform(70, 150)))
-    # Beside the drusen the RPE is uneven too.
-    lesions.drusen = frame.blur(lesions.drusen + np.clip(3 + 5 * frame.wander(rng, 0.12), 0, 12), 13)
+    lesions.drusen = frame.blur(lesions.drusen, 13)
+    lesions.unevenness = np.clip(3 + 5 * frame.wander(rng, 0.12), 0, 12)
     lesions.sub_rpe_grey = float(rng.uniform(0.42, 0.58))
     lesions.ez_loss = 0.55 * np.clip(frame.blur(lesions.drusen, 25) / 70, 0, 1)
     for _ in range(rng.poisson(1.5 * severity)):  # pigment that has left the RPE over a druse
@@ -195,7 +196,7 @@ def _add_cysts(rng: np.random.Generator, lesions: Lesions, frame: Frame, centre:
     at, last = centre, 0.0
     for index in range(count):
         layer = str(rng.choice(("INL", "OPL", "ONL"), p=(0.45, 0.1, 0.45)))
-        height = float(np.clip(rng.lognormal(np.log(typical_um * (1.25 if index == 0 else 0.8)), 0.4), 40, 400))
+        height = float(np.clip(rng.lognormal(np.log(typical_um * (1.25 if index == 0 else 0.8)), 0.4), 40, 330))
         width = min(height * float(rng.uniform(0.4, 0.85) if layer == "ONL" else rng.uniform(0.6, 1.4)), 480.0)
         at, free = _place(rng, frame, centre if index == 0 or rng.random() < 0.35 else None, (at, last), width,
                           [(x, w) for other, x, w in taken if other == layer], reach_mm)
@@ -203,7 +204,7 @@ def _add_cysts(rng: np.random.Generator, lesions: Lesions, frame: Frame, centre:
             continue
         last = width
         taken.append((layer, at, width))
-        room[layer] += dome(rng, frame, at, max(2.1 * width, 170.0), height, roughness=0, power=0.8) ** 2
+        room[layer] += dome(rng, frame, at, max(2.2 * width, 1.6 * height, 170.0), height, roughness=0, power=0.8) ** 2
         wobble = (float(rng.normal(0, 0.09)), float(rng.normal(0, 0.1)))
         lesions.blobs.append(Blob("cyst", at, layer, float(rng.uniform(0.44, 0.56)), width / 2, height / 2,
                                   float(rng.uniform(0.05, 0.14)), wobble))

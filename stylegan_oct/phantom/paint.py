@@ -14,7 +14,7 @@ from stylegan_oct.phantom.lesions import LESIONS, Blob, Lesions
 
 GREYS = {"vitreous": 0.05, "RNFL": 0.53, "GCL": 0.35, "IPL": 0.375, "INL": 0.28, "OPL": 0.35, "ONL": 0.215,
          "myoid": 0.285, "EZ": 0.68, "OS": 0.42, "SRF": 0.06, "SHRM": 0.6, "RPE": 0.80, "sub-RPE": 0.42,
-         "choroid": 0.40, "sclera": 0.33}
+         "choroid": 0.375, "sclera": 0.32}
 _JITTER = 0.05
 # um over which a border above the named layer passes from one grey to the next; the axial resolution is about 7 um.
 _EDGE_UM = {"RNFL": 8.0, "GCL": 16.0, "IPL": 24.0, "INL": 18.0, "OPL": 18.0, "ONL": 20.0, "myoid": 9.0, "EZ": 9.0,
@@ -110,7 +110,7 @@ def _layers(rng: np.random.Generator, frame: Frame, lesions: Lesions, tops: dict
     level["RNFL"] = level["RNFL"] * (1 + 0.10 * frame.wander(rng, 0.5))
     for name in ("EZ", "RPE"):
         level[name] = level[name] * (1 + 0.05 * frame.wander(rng, 0.05) + 0.045 * frame.wander(rng, 0.4))
-    level["EZ"] = level["EZ"] * (1 - 0.45 * lesions.ez_loss)
+    level["EZ"] = level["EZ"] * (1 - 0.5 * lesions.ez_loss)
     level["OS"] = level["OS"] * (1 - 0.12 * lesions.ez_loss)
     level["RPE"] = level["RPE"] * disc + 0.35 * (1 - disc)
     inner = 1 + 0.06 * frame.wander(rng, 1.2)
@@ -156,13 +156,13 @@ def _choroid(rng: np.random.Generator, grey: Image, frame: Frame, eye: Eye, lesi
               size * float(rng.uniform(0.9, 2.1)), size * float(rng.uniform(0.7, 1.0)),
               float(rng.uniform(0.2, 0.31)) if lumen else float(rng.uniform(0.44, 0.56)),
               opacity=0.75 if lumen else 0.5, soft=0.85, wobble=(float(rng.normal(0, 0.2)), float(rng.normal(0, 0.15))))
-    reach = float(rng.uniform(140, 330)) * (0.7 + 0.3 * eye.choroid_um / 285)
+    reach = float(rng.uniform(115, 290)) * (0.7 + 0.3 * eye.choroid_um / 285)
     lo, _ = _rows(frame, float(bruch.min()), DEPTH_UM)
     deep = np.clip((frame.z_um[lo:, None] - bruch[None]).astype(np.float32) * np.float32(1 / reach), 0, None)
     columns = 0.03 * frame.wander(rng, 0.03) + 0.025 * frame.wander(rng, 0.1) + 0.06 * frame.wander(rng, 0.5)
     below = (lesions.below * (1 + columns) * (0.6 + 0.4 * disc)).astype(np.float32)[None]
     near = np.minimum(deep * np.float32(reach / 30), 1)
-    grey[lo:] *= 1 + near * (np.float32(0.09) * _mottle(rng, frame, 24, 80)[lo:] + below - 1)
+    grey[lo:] *= 1 + near * (np.float32(0.075) * _mottle(rng, frame, 24, 80)[lo:] + below - 1)
     grey[lo:] /= 1 + deep * (np.float32(0.15) + deep * np.float32(0.55))
 
 
@@ -198,6 +198,7 @@ def _lesion_layers(frame: Frame, lesions: Lesions, tops: dict[str, Curve]) -> La
     mask = np.zeros((frame.rows, frame.cols), np.uint8)
     z = frame.z_um[:, None]
     sub_rpe = np.where(lesions.ped >= lesions.drusen, LESIONS.index("PED"), LESIONS.index("drusen"))
+    sub_rpe = np.where(np.maximum(lesions.ped, lesions.drusen) > 5, sub_rpe, LESIONS.index("none"))
     for top, bottom, label, present in (("sub-RPE", "choroid", sub_rpe, lesions.sub_rpe),
                                         ("SHRM", "RPE", LESIONS.index("SHRM"), lesions.shrm),
                                         ("SRF", "SHRM", LESIONS.index("SRF"), lesions.srf)):
