@@ -67,7 +67,7 @@ def repair(picture: Grey, missing: Mask) -> Grey:
     """
     if not missing.any() or missing.all():
         return picture
-    hole = ndimage.binary_dilation(missing, np.ones((3, 3), bool), iterations=HALO)
+    hole = _widen(missing, HALO)
     if hole.all():
         return picture
     rng = np.random.default_rng(zlib.crc32(picture.tobytes()))
@@ -77,6 +77,12 @@ def repair(picture: Grey, missing: Mask) -> Grey:
     floor.fill(result, hole, rng)
     _continue_sideways(result, planes, hole)
     return result.reshape(picture.shape)
+
+
+def _widen(mask: Mask, pixels: int) -> Mask:
+    """Return the mask grown by so many pixels in every direction."""
+    grown: Mask = ndimage.maximum_filter(mask, 2 * pixels + 1, mode="constant", cval=0)
+    return grown
 
 
 def _along_frame(extreme: Mask) -> Mask:
@@ -113,8 +119,8 @@ def _grow(core: Mask, grey: Grey) -> Mask:
         if core[edge].any():
             core[edge] |= grey[edge] >= FADED
     for level, reach in ((WHITE, CORE), (FADED, HALO)):
-        near = ndimage.binary_dilation(core, square, iterations=reach)
-        core = ndimage.binary_propagation(core, square, mask=core | (near & (grey >= level)))
+        near = _widen(core, reach) & (grey >= level)
+        core = ndimage.binary_propagation(core, square, mask=core | near)
     return core
 
 
@@ -170,7 +176,7 @@ class _Floor:
         area = scan & (local <= min(1.4 * middle + 4.0, 4.0 * darkest + 8.0))
         # Fine structures in it, such as the line of the vitreous, must not be copied.
         line = ndimage.gaussian_filter(np.where(scan, grey, local), 2.0) > 1.6 * local + 4.0
-        area &= ~ndimage.binary_dilation(line, iterations=3)
+        area &= ~_widen(line, HALO)
         level = _extended_level(grey, area)
         for tile in (TILE, TILE // 2, TILE // 4, 1):
             corners = _squares(area, tile)

@@ -44,7 +44,7 @@ def decide(scans: Sequence[Scan], rows: Sequence[dict[str, Any]], fractions: Fra
             decision.drop("refused", decision.row["refused"])
     _quarantine_names(decisions)
     _quarantine_equals(decisions)
-    official = {d.scan.patient: "test" for d in _kept(decisions) if d.scan.official == "test"}
+    official = {d.scan.patient for d in _kept(decisions) if d.scan.official == "test"}
     splits = assign({d.scan.patient for d in _kept(decisions)}, official, fractions)
     for decision in _kept(decisions):
         decision.split = splits[decision.scan.patient]

@@ -77,10 +77,9 @@ def _pairs_within(hashes: Hashes, members: NDArray[np.int64], max_distance: int)
     """Yield the near pairs among the members, block by block, so that memory stays bounded."""
     rows = max(BLOCK // len(members), 1)
     for first in range(0, len(members), rows):
-        part = members[first:first + rows]
-        near = distance(hashes[part][:, np.newaxis], hashes[members][np.newaxis]) <= max_distance
-        i, j = np.nonzero(near & (part[:, np.newaxis] < members[np.newaxis]))
-        yield np.stack([part[i], members[j]], axis=1)
+        part, later = members[first:first + rows], members[first:]
+        i, j = np.nonzero(distance(hashes[part][:, np.newaxis], hashes[later][np.newaxis]) <= max_distance)
+        yield np.stack([part[i], later[j]], axis=1)[i < j]
 
 
 def _agree(thumbnails: NDArray[np.uint8], pairs: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -1,7 +1,8 @@
 """Which patient belongs to which split."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Set
 from typing import NamedTuple
 
 from dnnlib.errors import ConfigError
@@ -50,28 +51,29 @@ def position(patient: str) -> float:
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
-def assign(patients: Iterable[str], official: Mapping[str, str], fractions: Fractions) -> dict[str, str]:
+def assign(patients: Iterable[str], official_test: Set[str], fractions: Fractions) -> dict[str, str]:
     """Return the split of each patient.
 
     Patients of an official test set are its own; then nobody else goes to test, and train and val share the others in
-    their proportion. Where a split that was asked for got nobody, as happens with a dozen patients, the training
-    patient whose place is nearest to it moves there.
+    their proportion. Where a split that was asked for got nobody, as happens with a dozen patients, it takes from the
+    largest the patient whose place is nearest.
 
     Args:
         patients: all patients.
-        official: patient -> "test" for those with a scan in the official test set.
+        official_test: those with a scan in the official test set.
         fractions: shares wanted.
     """
-    reserved = {patient for patient, split in official.items() if split == "test"}
-    places = {patient: position(patient) for patient in patients if patient not in reserved}
-    share = fractions if not reserved else Fractions(fractions.train / (fractions.train + fractions.val),
-                                                     fractions.val / (fractions.train + fractions.val), 0.0)
+    places = {patient: position(patient) for patient in patients if patient not in official_test}
+    share = fractions
+    if official_test:
+        both = fractions.train + fractions.val
+        share = Fractions(fractions.train / both, fractions.val / both, 0.0)
     edges = {"train": 0.0, "val": share.train, "test": share.train + share.val}
     result = {patient: "test" if place >= edges["test"] and share.test > 0 else
               "val" if place >= edges["val"] and share.val > 0 else "train" for patient, place in places.items()}
-    for split in ("val", "test"):
-        training = [patient for patient, name in result.items() if name == "train"]
-        if getattr(share, split) > 0 and split not in result.values() and len(training) > 2:
-            nearest = max(training, key=lambda patient: (places[patient], patient))
-            result[nearest] = split
-    return result | dict.fromkeys(reserved, "test")
+    for split, middle in (("train", share.train / 2), ("val", share.train + share.val / 2), ("test", 1.0)):
+        largest, size = Counter(result.values()).most_common(1)[0] if result else ("", 0)
+        if getattr(share, split) > 0 and split not in result.values() and size > (split != "train"):
+            donors = [patient for patient, name in result.items() if name == largest]
+            result[min(donors, key=lambda patient: (abs(places[patient] - middle), patient))] = split
+    return result | dict.fromkeys(official_test, "test")
