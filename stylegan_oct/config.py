@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from dnnlib.config import to_dict
 from dnnlib.errors import ConfigError
+from stylegan_oct.augment.spec import parse_groups
 
 Architecture = Literal["orig", "skip", "resnet"]
 
@@ -76,6 +77,7 @@ class AugmentConfig:
     p_max: float = 0.85              # beyond it the augmentations leak into the samples
 
     def __post_init__(self) -> None:
+        parse_groups(self.groups)
         _at_least("augment.interval", self.interval, 1)
         if not 0 <= self.p <= 1 or not 0 < self.p_max <= 1:
             raise ConfigError(f"augment.p and augment.p_max must lie in 0..1; got {self.p} and {self.p_max}.")

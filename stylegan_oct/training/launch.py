@@ -3,15 +3,12 @@
 import dataclasses
 import json
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
-from torch_utils.memory import keep_freed_memory
 
 from dnnlib import logs
 from dnnlib.config import from_dict, override, to_json
@@ -24,6 +21,7 @@ from stylegan_oct.model import find_generator
 from stylegan_oct.training import loop
 from torch_utils import checkpoint
 from torch_utils.distributed import World
+from torch_utils.memory import keep_freed_memory
 
 log = logging.getLogger(__name__)
 
@@ -123,8 +121,6 @@ def start(config: TrainConfig, choice: Choice, world: World, console: Console) -
     lock = run.lock() if world.is_first else None
     if world.device.type == "cpu":
         keep_freed_memory()
-        torch.set_num_threads(max((os.cpu_count() or 1) // world.size, 1) if "OMP_NUM_THREADS" not in os.environ
-                              else torch.get_num_threads())
     try:
         if world.is_first:
             with atomic_write(run.config) as file:

@@ -49,7 +49,6 @@ class Monitor:
         self._bar: Progress | None = None
         self._events: Any = None
         self._warned_of_leaks = False
-        self.grid: Path | None = None
 
     def __enter__(self) -> "Monitor":
         now = time.monotonic()
@@ -78,7 +77,8 @@ class Monitor:
         if self._snapshots is not None:
             self._run.samples.mkdir(exist_ok=True)
             self._snapshots.save_reals(self._run.samples / "reals.png", self._state.data_source)
-            self._save_grid()
+            if self._state.nimg == 0:
+                self._save_grid()
 
     def after_step(self) -> None:
         """Show progress; at a tick write statistics; at a snapshot write samples and a checkpoint."""
@@ -109,6 +109,11 @@ class Monitor:
         checkpoint.prune(self._run.checkpoints, keep=self._config.save.keep, reduce_to="G_ema",
                          snapshot_nimg=self._snapshot_nimg)
         log.debug("saved %s", path)
+
+    @property
+    def grid(self) -> Path | None:
+        """The newest sample grid."""
+        return max(self._run.samples.glob("nimg-*.png"), default=None)
 
     def _tick(self) -> None:
         """Gather the statistics of all processes, and stop a run that no longer learns."""
@@ -141,8 +146,7 @@ class Monitor:
         """Write the sample grid and watch over the variety within each class."""
         if self._snapshots is None:
             return
-        self.grid = self._run.samples / f"nimg-{self._state.nimg:08d}.png"
-        shares = self._snapshots.save(self.grid, self._state.nimg)
+        shares = self._snapshots.save(self._run.samples / f"nimg-{self._state.nimg:08d}.png", self._state.nimg)
         if self._state.nimg:
             row = {"nimg": self._state.nimg, **{f"diversity/{name}": share for name, share in shares.items()}}
             append_jsonl(self._run.stats, row)

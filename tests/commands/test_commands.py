@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from conftest import tiny_config, write_archive
 from PIL import Image
+from tiny import tiny_config, write_archive
 
 import stylegan_oct
 from dnnlib.errors import UserError

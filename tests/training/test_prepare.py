@@ -4,7 +4,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import write_archive
+from tiny import write_archive
 
 from dnnlib.errors import DataError
 from stylegan_oct.data import prepare

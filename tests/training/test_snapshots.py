@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import tiny_config, write_archive
+from tiny import tiny_config, write_archive
 
 from stylegan_oct.data.dataset import ArchiveDataset
 from stylegan_oct.training.snapshots import Snapshots, diversity

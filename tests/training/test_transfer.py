@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import tiny_config, write_archive
+from tiny import tiny_config, write_archive
 
 from dnnlib.errors import CheckpointError
 from stylegan_oct.config import TrainConfig
