@@ -12,7 +12,7 @@ from stylegan_oct.phantom.anatomy import LAYERS, Eye
 from stylegan_oct.phantom.frame import DEPTH_UM, Curve, Frame, Image, Labels
 from stylegan_oct.phantom.lesions import LESIONS, Blob, Lesions
 
-GREYS = {"vitreous": 0.05, "RNFL": 0.53, "GCL": 0.35, "IPL": 0.375, "INL": 0.28, "OPL": 0.35, "ONL": 0.215,
+GREYS = {"vitreous": 0.05, "RNFL": 0.56, "GCL": 0.35, "IPL": 0.375, "INL": 0.28, "OPL": 0.35, "ONL": 0.215,
          "myoid": 0.285, "EZ": 0.68, "OS": 0.42, "SRF": 0.06, "SHRM": 0.6, "RPE": 0.80, "sub-RPE": 0.42,
          "choroid": 0.375, "sclera": 0.32}
 _JITTER = 0.05
@@ -107,9 +107,9 @@ def _layers(rng: np.random.Generator, frame: Frame, lesions: Lesions, tops: dict
     level = {name: one * (grey * (1 + _JITTER * rng.standard_normal())) for name, grey in GREYS.items()}
     level["sub-RPE"] = lesions.sub_rpe_grey * (1 + 0.12 * frame.wander(rng, 0.12))
     level["SHRM"] = lesions.shrm_grey * (1 + 0.14 * frame.wander(rng, 0.08))
-    level["RNFL"] = level["RNFL"] * (1 + 0.10 * frame.wander(rng, 0.5))
+    level["RNFL"] = level["RNFL"] * (1 + 0.11 * frame.wander(rng, 0.5) + 0.09 * frame.wander(rng, 0.08))
     for name in ("EZ", "RPE"):
-        level[name] = level[name] * (1 + 0.05 * frame.wander(rng, 0.05) + 0.045 * frame.wander(rng, 0.4))
+        level[name] = level[name] * (1 + 0.08 * frame.wander(rng, 0.035) + 0.05 * frame.wander(rng, 0.4))
     level["EZ"] = level["EZ"] * (1 - 0.5 * lesions.ez_loss)
     level["OS"] = level["OS"] * (1 - 0.12 * lesions.ez_loss)
     level["RPE"] = level["RPE"] * disc + 0.35 * (1 - disc)
@@ -123,7 +123,7 @@ def _layers(rng: np.random.Generator, frame: Frame, lesions: Lesions, tops: dict
         step *= (level[name] - level[above]).astype(np.float32)[None]
         grey += step
     # Thin bright lines: the ILM's reflex, the ELM, and Bruch's membrane where the RPE has left it.
-    shine = np.clip(0.03 + 0.05 * frame.wander(rng, 0.5), 0, 0.15) + 0.25 * np.clip(frame.wander(rng, 0.2) - 1.3, 0, 1)
+    shine = np.clip(0.03 + 0.06 * frame.wander(rng, 0.5), 0, 0.18) + 0.3 * np.clip(frame.wander(rng, 0.2) - 1.2, 0, 1)
     _line(grey, frame, tops["RNFL"] + 4, 10, shine)
     _line(grey, frame, tops["RPE"] - 3, 13, 0.2 * (1 - lesions.ez_loss) * disc)
     _line(grey, frame, tops["myoid"], 8, 0.09 * (1 - lesions.ez_loss) * disc)
@@ -153,7 +153,7 @@ def _choroid(rng: np.random.Generator, grey: Image, frame: Frame, eye: Eye, lesi
         size = (16 + 62 * depth * min(eye.choroid_um / 280, 1.4)) * float(rng.uniform(0.6, 1.3))
         lumen = rng.random() < 0.65
         _blob(grey, frame, (across - 0.5) * frame.width_mm, float(bruch[column] + thickness[column] * depth + 8),
-              size * float(rng.uniform(0.9, 2.1)), size * float(rng.uniform(0.7, 1.0)),
+              size * float(rng.uniform(1.0, 2.6)), size * float(rng.uniform(0.65, 1.0)),
               float(rng.uniform(0.2, 0.31)) if lumen else float(rng.uniform(0.44, 0.56)),
               opacity=0.75 if lumen else 0.5, soft=0.85, wobble=(float(rng.normal(0, 0.2)), float(rng.normal(0, 0.15))))
     reach = float(rng.uniform(115, 290)) * (0.7 + 0.3 * eye.choroid_um / 285)
@@ -162,7 +162,7 @@ def _choroid(rng: np.random.Generator, grey: Image, frame: Frame, eye: Eye, lesi
     columns = 0.03 * frame.wander(rng, 0.03) + 0.025 * frame.wander(rng, 0.1) + 0.06 * frame.wander(rng, 0.5)
     below = (lesions.below * (1 + columns) * (0.6 + 0.4 * disc)).astype(np.float32)[None]
     near = np.minimum(deep * np.float32(reach / 30), 1)
-    grey[lo:] *= 1 + near * (np.float32(0.075) * _mottle(rng, frame, 24, 80)[lo:] + below - 1)
+    grey[lo:] *= 1 + near * (np.float32(0.06) * _mottle(rng, frame, 22, 95)[lo:] + below - 1)
     grey[lo:] /= 1 + deep * (np.float32(0.15) + deep * np.float32(0.55))
 
 
@@ -179,8 +179,8 @@ def _mottle(rng: np.random.Generator, frame: Frame, height_um: float, width_um: 
 
 def _texture(rng: np.random.Generator, grey: Image, frame: Frame) -> None:
     """Multiply by unevenness that is coarser than the speckle."""
-    field = _mottle(rng, frame, 12, 50)
-    field *= np.float32(0.04)
+    field = _mottle(rng, frame, 11, 38)
+    field *= np.float32(0.055)
     field += 1
     grey *= field
 
