@@ -101,7 +101,7 @@ def _batches(config: TrainConfig, dataset: ArchiveDataset, start_nimg: int, worl
     place = {"rank": world.rank, "world_size": world.size}
     sampler = MicrobatchSampler(stream, start_nimg=start_nimg, batch=config.batch, batch_gpu=config.batch_gpu, **place)
     on_gpu = world.device.type == "cuda"
-    loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
+    loader: DataLoader[tuple[Tensor, int]] = DataLoader(
         dataset, batch_sampler=sampler, num_workers=config.data.workers, pin_memory=on_gpu,
         persistent_workers=config.data.workers > 0, generator=torch.Generator())
     offsets = microbatch_offsets(config.batch, config.batch_gpu, world.rank, world.size)

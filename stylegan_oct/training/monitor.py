@@ -196,7 +196,7 @@ def _event_writer(directory: Path, purge_step: int) -> Any:
     except ImportError:
         log.info("TensorBoard is not installed, so only stats.jsonl is written (pip install tensorboard).")
         return None
-    return SummaryWriter(str(directory), purge_step=purge_step)  # type: ignore[no-untyped-call]
+    return SummaryWriter(str(directory), purge_step=purge_step)
 
 
 def _peak_memory(world: World) -> float:

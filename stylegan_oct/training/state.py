@@ -127,7 +127,7 @@ def create_state(config: TrainConfig, device: torch.device, data_source: str) ->
 
 def build_networks(config: TrainConfig, device: torch.device) -> tuple[Generator, Discriminator]:
     """Return G and D with fresh weights; float16 layers only on a GPU."""
-    shape = {"c_dim": len(config.data.classes), "img_resolution": config.data.resolution,
+    shape: dict[str, Any] = {"c_dim": len(config.data.classes), "img_resolution": config.data.resolution,
              "img_channels": config.data.channels}
     G_options, D_options = dataclasses.asdict(config.G), dataclasses.asdict(config.D)
     del D_options["freeze_layers"]

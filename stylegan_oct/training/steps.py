@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import backward
 from torch.nn.functional import one_hot
 
 from stylegan_oct.config import TrainConfig
@@ -67,7 +68,7 @@ class Steps:
                 loss = losses.generator_loss(logits)
                 self._report("loss/G", loss)
                 self._report("logits/fake", logits)
-                (loss.sum() / self._config.batch).backward()
+                backward(loss.sum() / self._config.batch)
         self._update(state.opt_G, self._G_parameters, "G")
         sums = torch.stack(moments).sum(dim=0)
         self._world.all_reduce_(sums)
@@ -86,7 +87,7 @@ class Steps:
                 penalty, _ = losses.path_length_penalty(lengths, state.pl_mean, decay=cfg.decay)
                 self._report("loss/path_length", penalty)
                 mean_sum += lengths.detach().mean()
-                (penalty.mean() * (cfg.weight * cfg.interval / self._microbatches)).backward()
+                backward(penalty.mean() * (cfg.weight * cfg.interval / self._microbatches))
         self._update(state.opt_G, self._G_parameters, "G")
         self._world.all_reduce_(mean_sum)
         state.pl_mean.lerp_(mean_sum / self._microbatches, cfg.decay)
@@ -101,10 +102,10 @@ class Steps:
                     fakes, c, _ = self._fakes(Phase.DISCRIMINATOR, micro.offset, len(micro.images))
                 fake_logits = state.D(state.augment(fakes, state.p), c)
                 fake_loss = losses.discriminator_fake_loss(fake_logits)
-                (fake_loss.sum() / self._config.batch).backward()
+                backward(fake_loss.sum() / self._config.batch)
                 real_logits = state.D(state.augment(micro.images, state.p), self._one_hot(micro.labels))
                 real_loss = losses.discriminator_real_loss(real_logits)
-                (real_loss.sum() / self._config.batch).backward()
+                backward(real_loss.sum() / self._config.batch)
                 self._report("loss/D", fake_loss.detach() + real_loss.detach())
                 self._report("logits/real", real_logits)
                 signs += torch.stack([real_logits.detach().sign().sum(),
@@ -125,7 +126,7 @@ class Steps:
                 self._report("loss/r1_penalty", penalty)
                 # The sum times zero lets the labels' branch take part, so that every parameter has a gradient.
                 loss = penalty * cfg.gamma + logits.squeeze(1) * 0
-                (loss.sum() * (cfg.interval / self._config.batch)).backward()
+                backward(loss.sum() * (cfg.interval / self._config.batch))
         self._update(state.opt_D, self._D_parameters, "D")
 
     def _fakes(self, phase: Phase, offset: int, n: int) -> tuple[Tensor, Tensor, Tensor]:
