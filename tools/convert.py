@@ -38,7 +38,8 @@ def convert(source: Path, dest: Path, resolution: int, channels: str, **options:
     from stylegan_oct.data.convert import convert as run
 
     console = Console(stderr=True)
-    bar = Progress(TextColumn("converting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console)
+    bar = Progress(TextColumn("converting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console,
+                   transient=True)
     with bar:
         task = bar.add_task("", total=None)
         report = run(source, dest, resolution=resolution, channels=int(channels), **options,

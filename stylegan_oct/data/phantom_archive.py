@@ -5,6 +5,7 @@ import csv
 import io
 import multiprocessing
 import os
+import signal
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -159,7 +160,9 @@ def _in_order(task: Callable[[int], _Rendered], count: int, workers: int | None)
         yield from map(task, range(count))
         return
     # A fork would inherit the locks of the threads that torch may have started.
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    # Ctrl-C reaches every process of the terminal; only this one shall answer.
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"),
+                             initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)) as pool:
         try:
             yield from pool.map(task, range(count), chunksize=max(1, min(16, count // (4 * workers))))
         except BaseException:

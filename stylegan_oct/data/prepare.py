@@ -1,6 +1,7 @@
 """The archive to train on, from whatever the user has: nothing, scans, or an archive."""
 
 import hashlib
+import itertools
 import os
 import re
 import time
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dnnlib.errors import DataError
+from dnnlib.progress import progress_bar
 from stylegan_oct.data.archive import INDEX, Archive
 from stylegan_oct.data.convert import convert
 from stylegan_oct.data.phantom_archive import write_phantom_archive
@@ -57,10 +59,14 @@ def prepare_archive(data: str | None, resolution: int | None, *, preset: str | N
             time.sleep(0.5)
     elif data is None:
         say(f"simulating {count} scans of {size} px once, in {archive}")
-        write_phantom_archive(archive, count=count, resolution=size)
+        with progress_bar("simulating", count) as update:
+            done = itertools.count(1)
+            write_phantom_archive(archive, count=count, resolution=size, progress=lambda _: update(next(done), None))
     else:
         say(f"converting {data} to {size} px once, in {archive}")
-        convert(Path(data), archive, resolution=size)
+        with progress_bar("converting") as update:
+            report = convert(Path(data), archive, resolution=size, progress=update)
+        say(f"what was taken and what was refused: {report.audit} (private)")
     return archive
 
 

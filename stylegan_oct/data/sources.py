@@ -164,8 +164,8 @@ def _walk(root: Path, source: Source) -> Iterator[tuple[str, str]]:
         seen.add((info.st_dev, info.st_ino))
         children[:] = sorted(name for name in children if not _is_hidden(name))
         for name in sorted(names):
-            if _is_hidden(name):
-                continue
+            if _is_hidden(name) or (name.endswith("-audit.png") and f"{name[:-4]}.md" in names):
+                continue  # the second: left here by an earlier conversion
             path = (Path(folder) / name).relative_to(root).as_posix()
             if not name.lower().endswith(SUFFIXES):
                 source.ignored[Path(name).suffix.lower()] += 1

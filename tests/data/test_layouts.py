@@ -67,6 +67,14 @@ def test_odd_files_of_real_life_are_passed_over(make_folder, draw_scan, tmp_path
     assert len(source.scans) == 8 and not source.refused and dict(source.ignored) == {".db": 1}
 
 
+def test_a_conversion_into_its_own_source_does_not_read_its_audit(draw_scan, tmp_path):
+    for i in range(4):
+        Image.fromarray(draw_scan(i)).save(tmp_path / f"{i}.png")
+    for _ in range(2):
+        report = convert(tmp_path, tmp_path / "a.zip", resolution=32, workers=1, overwrite=True)
+        assert report.outcomes == {"kept": 4}
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs POSIX links and pipes")
 def test_loops_of_links_pipes_and_broken_links_end(make_folder, tmp_path):
     folder = make_folder(8)
