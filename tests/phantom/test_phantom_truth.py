@@ -47,9 +47,10 @@ def test_layers_lie_in_order_down_every_column():
 
 def test_mean_layer_thickness_is_that_of_the_published_table():
     frame = Frame(496, 2048, 6.6)
-    eye = Eye("OD", 0.0, 0.0, 0.0, 0.0, 0.5, 1.0, 1.0, dict.fromkeys(
-        ("RNFL", "GCL", "IPL", "INL", "OPL", "ONL", "myoid", "EZ", "OS", "RPE"), 1.0), 280.0, 9.0,
-        np.zeros(2048), np.zeros(2048))
+    bands = ("RNFL", "GCL", "IPL", "INL", "OPL", "ONL", "myoid", "EZ", "OS", "RPE")
+    eye = Eye(laterality="OD", fovea_x_mm=0, scan_offset_mm=0, tilt_deg=0, curvature_um_per_mm2=0, retinal_pos=0.5,
+              pit_scale=1, thickness_scale=1, layer_scales=dict.fromkeys(bands, 1.0), choroid_um=280, disc_mm=9,
+              wander=np.zeros(2048), choroid_wander=np.zeros(2048))
     thick = thicknesses(eye, frame)
     # PMC6042244 Table 6: fovea (1 mm), nasal pericentral (0.5 to 1.5 mm) and nasal peripheral (1.5 to 3 mm), um.
     table = {"RNFL": (10.8, 20.1, 46.1), "GCL": (12.3, 50.1, 40.5), "IPL": (18.3, 42.3, 31.2),
