@@ -2,6 +2,7 @@
 
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from tiny import write_archive
@@ -20,9 +21,9 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
         calls.append((f"phantom {count}", resolution))
         write_archive(dest, count=2)
 
-    def convert(source: Path, dest: Path, *, resolution: int, **_: object) -> None:
+    def convert(source: Path, dest: Path, *, resolution: int, **_: object) -> SimpleNamespace:
         calls.append((source.name, resolution))
-        write_archive(dest, count=2)
+        return SimpleNamespace(audit=write_archive(dest, count=2))
 
     monkeypatch.setattr(prepare, "write_phantom_archive", simulate)
     monkeypatch.setattr(prepare, "convert", convert)

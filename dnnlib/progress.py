@@ -1,0 +1,16 @@
+"""A progress bar with the time left, on the error stream, gone when the work is done."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+@contextlib.contextmanager
+def progress_bar(what: str, total: int | None = None) -> Iterator[Callable[[int, int | None], None]]:
+    """Show a bar and yield `update(done, total)`, where a total of None leaves it as it was."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
