@@ -3,17 +3,19 @@
 import ctypes
 import sys
 
-# glibc, malloc.h: parameters of mallopt.
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
-_LARGEST = 2**31 - 1  # mallopt takes an int
-_TOP_PAD = 2**26
+# Parameters of mallopt in glibc's malloc.h, and their values here.
+_MALLOPT = {
+    -4: 0,          # M_MMAP_MAX: map no block on its own, which would be unmapped when freed
+    -1: 2**31 - 1,  # M_TRIM_THRESHOLD: never give back the top of the heap; mallopt takes an int
+    -2: 2**26,      # M_TOP_PAD: grow the heap by 64 MiB at once
+}
 
 
 def keep_freed_memory() -> bool:
     """Let this process reuse freed memory instead of returning it to the kernel; return whether that was possible.
 
-    glibc maps each block of 32 MiB and more anew (and smaller ones at first) and unmaps it when freed; every page then
-    faults at its first use. Affects allocations from now on, in this process alone. Does nothing off Linux/glibc.
+    Else glibc maps every large block anew, and each of its pages faults at first use: 5 % of the time of a training
+    step at 64 px, far more at 256 px. The process keeps its peak size. Does nothing without glibc.
     """
     if not sys.platform.startswith("linux"):
         return False
@@ -22,5 +24,4 @@ def keep_freed_memory() -> bool:
     except (OSError, AttributeError):  # another C library
         return False
     mallopt.argtypes, mallopt.restype = (ctypes.c_int, ctypes.c_int), ctypes.c_int
-    options = {_M_MMAP_THRESHOLD: _LARGEST, _M_TRIM_THRESHOLD: _LARGEST, _M_TOP_PAD: _TOP_PAD}
-    return all([mallopt(option, value) == 1 for option, value in options.items()])
+    return all([mallopt(parameter, value) == 1 for parameter, value in _MALLOPT.items()])

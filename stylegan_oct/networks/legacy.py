@@ -1,13 +1,12 @@
 """Weights exchanged with the official StyleGAN2-ADA: the same names, except that it keeps no class means of w."""
 
-import pickle
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -28,12 +27,10 @@ def read_official(path: Path) -> dict[str, Tensor]:
         CheckpointError: it is neither, as are the .pkl files in which the official program keeps whole networks.
     """
     try:
-        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu",
-                                                                                 weights_only=True)
+        state = load_file(path) if path.suffix == ".safetensors" else _load_without_code(path)
     except FileNotFoundError as error:
         raise CheckpointError(f"{path} does not exist.") from error
-    except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, KeyError, ImportError, AttributeError,
-            TypeError, pickle.UnpicklingError) as error:
+    except Exception as error:  # a damaged or foreign pickle can fail in any way
         raise CheckpointError(
             f"{path} holds no plain state dict. Where the official code is installed, open the network there and "
             f'write torch.save(G_ema.state_dict(), "G_ema.pt"), then give that file.') from error
@@ -83,6 +80,12 @@ def estimate_class_means(mapping: MappingNetwork) -> None:
     for label in range(mapping.c_dim):
         c = torch.full((len(z),), label, device=z.device)
         mapping.w_avg_class[label] = mapping(z, c)[:, 0].mean(dim=0)
+
+
+def _load_without_code(path: Path) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the pickle protocol, before it fails anyway
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _generator_options(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
