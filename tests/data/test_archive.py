@@ -108,6 +108,18 @@ def test_worker_processes_read_the_same_as_this_one(tmp_path, method):
     assert torch.equal(torch.cat([images for images, _ in loader]), here)
 
 
+def test_another_process_opens_the_file_anew(tmp_path, monkeypatch):
+    archive = Archive(write(tmp_path / "a.zip"))
+    opened = []
+    original = zipfile.ZipFile
+    monkeypatch.setattr(zipfile, "ZipFile", lambda path: opened.append(path) or original(path))
+    archive.read("dataset.json")
+    assert not opened
+    monkeypatch.setattr("os.getpid", lambda: -1)  # as after a fork, where a shared file would share its position
+    archive.read("dataset.json")
+    assert opened == [archive.path]
+
+
 def test_an_archive_can_be_pickled_while_it_is_open(tmp_path):
     archive = Archive(write(tmp_path / "a.zip"))
     assert pickle.loads(pickle.dumps(archive)).read("dataset.json") == archive.read("dataset.json")

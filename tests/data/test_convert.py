@@ -1,5 +1,6 @@
 """Whole conversions of small folders."""
 
+import itertools
 import json
 import os
 import stat
@@ -71,6 +72,14 @@ def test_nothing_that_identifies_a_patient_enters_the_archive(make_folder, draw_
     for secret in (b"Canary", b"CNV-", b".tif", b".jpeg", place, key, *patients):
         assert secret not in data, secret
     assert report.outcomes["kept"] == 26 and b"Canary" not in report.audit.read_bytes()
+
+
+def test_the_order_of_patients_does_not_show(make_folder, tmp_path):
+    report = run(make_folder(), tmp_path / "a.zip", split="100")
+    labels = [row["label"] for row in rows_of(report.archive)]
+    assert labels != sorted(labels)  # paths begin with the class
+    runs = sum(a["patient"] == b["patient"] for a, b in itertools.pairwise(rows_of(report.archive)))
+    assert runs < 6  # 12 if the two scans of each patient were neighbours
 
 
 def test_hashes_of_patients_and_sources_need_the_key(make_folder, tmp_path):
