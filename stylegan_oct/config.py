@@ -252,9 +252,10 @@ def _oct(name: str, base: int, batch: int, kimg: float) -> Preset:
 
 def _demo(data: DataConfig, _: int) -> TrainConfig:
     """Return a small network that learns to draw the phantom at 64 px in minutes on a laptop."""
-    return TrainConfig(preset="demo", data=data, batch=16, batch_gpu=16, total_kimg=10,
+    return TrainConfig(preset="demo", data=data, batch=8, batch_gpu=8, total_kimg=10, style_mixing=0.0,
                        **_network(2048, 2, 4, channel_max=128), **_learning(0.0025, 0.1, 1.0, 0.05),
-                       save=SaveConfig(tick_kimg=0.5, snapshot_kimg=2, every_min=2))
+                       path_length=PathLengthConfig(weight=0),
+                       save=SaveConfig(tick_kimg=0.4, snapshot_kimg=2, every_min=2))
 
 
 PRESETS: dict[str, Preset] = {

@@ -61,7 +61,7 @@ def draw(G: OctGenerator, seeds: Sequence[int], classes: Sequence[str], manner: 
 
 
 def save_each(G: OctGenerator, samples: Iterator[Sample], out: Path, manner: Manner,
-              progress: Callable[[], None] = lambda: None) -> list[Path]:
+              progress: Callable[[int], object] = lambda _: None) -> list[Path]:
     """Write each sample as `synthetic-DRUSEN-seed00007.png` with seed, class, psi and checkpoint in its text chunks.
 
     Raises:
@@ -74,12 +74,12 @@ def save_each(G: OctGenerator, samples: Iterator[Sample], out: Path, manner: Man
         path = out / f"synthetic-{name}seed{sample.seed:05d}.png"
         save_png(path, sample.picture, _text(G, manner, seed=sample.seed, class_name=sample.class_name))
         paths.append(path)
-        progress()
+        progress(len(paths))
     return paths
 
 
 def save_grid(G: OctGenerator, samples: Iterator[Sample], out: Path, manner: Manner,
-              progress: Callable[[], None] = lambda: None) -> Path:
+              progress: Callable[[int], object] = lambda _: None) -> Path:
     """Write all samples as one labelled sheet, `synthetic-grid.png`, a class below the other; return its path.
 
     Raises:
@@ -95,7 +95,7 @@ def save_grid(G: OctGenerator, samples: Iterator[Sample], out: Path, manner: Man
             labels.append(sample.class_name)
         rows[-1].append(sample.picture)
         seeds.append(sample.seed)
-        progress()
+        progress(len(seeds))
     path = out / "synthetic-grid.png"
     picture = sheet(rows, row_labels=labels, title=f"synthetic, psi {manner.psi:g}")
     class_names = " ".join(dict.fromkeys(labels))

@@ -4,9 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from dnnlib.progress import progress_bar
 from stylegan_oct.data.archive import SPLITS
 
 EPILOG = """\b
@@ -37,13 +36,8 @@ def convert(source: Path, dest: Path, resolution: int, channels: str, **options:
     """Turn a folder, zip or CSV of scans into an archive for training; go on with an interrupted conversion."""
     from stylegan_oct.data.convert import convert as run
 
-    console = Console(stderr=True)
-    bar = Progress(TextColumn("converting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console,
-                   transient=True)
-    with bar:
-        task = bar.add_task("", total=None)
-        report = run(source, dest, resolution=resolution, channels=int(channels), **options,
-                     progress=lambda done, total: bar.update(task, completed=done, total=total))
+    with progress_bar("converting") as update:
+        report = run(source, dest, resolution=resolution, channels=int(channels), **options, progress=update)
     for split, counts in report.counts.items():
         if counts:
             classes = ", ".join(f"{name} {counts[name]}" for name in report.classes if name in counts)

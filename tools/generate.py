@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Literal
 
 import click
-from rich.progress import Progress
 
+from dnnlib.progress import progress_bar
 from dnnlib.text import parse_int_list
 from tools._options import checkpoint_option, device_option
 
@@ -42,10 +42,9 @@ def generate(checkpoint: str | None, seeds: str, classes: tuple[str, ...], psi: 
     G = load_generator(checkpoint, device=init_world(device).device)
     manner = Manner(psi=psi, cutoff=cutoff, center=center, noise_mode=noise)
     samples = draw(G, numbers, classes, manner, batch=batch)
-    with Progress(transient=True) as bar:
-        task = bar.add_task("drawing", total=len(numbers) * (len(classes) or max(len(G.info.classes), 1)))
+    with progress_bar("drawing", len(numbers) * (len(classes) or max(len(G.info.classes), 1))) as update:
         if grid:
-            path = save_grid(G, samples, out, manner, lambda: bar.advance(task))
+            path = save_grid(G, samples, out, manner, update)
         else:
-            paths = save_each(G, samples, out, manner, lambda: bar.advance(task))
+            paths = save_each(G, samples, out, manner, update)
     click.echo(f"grid in {path}" if grid else f"{len(paths)} pictures in {out}, such as {paths[0].name}")

@@ -61,7 +61,7 @@ def prepare_archive(data: str | None, resolution: int | None, *, preset: str | N
         say(f"simulating {count} scans of {size} px once, in {archive}")
         with progress_bar("simulating", count) as update:
             done = itertools.count(1)
-            write_phantom_archive(archive, count=count, resolution=size, progress=lambda _: update(next(done), None))
+            write_phantom_archive(archive, count=count, resolution=size, progress=lambda _: update(next(done)))
     else:
         say(f"converting {data} to {size} px once, in {archive}")
         with progress_bar("converting") as update:
