@@ -3,7 +3,7 @@
     python -m benchmarks.phantom_speed                      # 256 px
     python -m benchmarks.phantom_speed --resolution 64 --repeat 5
 
-Expected before measuring, on two idle cores: 40 to 50 images/s at 64 and 256 px, since each scan is drawn at 496 rows
+Expected before measuring, on two idle cores: 40 to 50 images/s at 64 px and 256 px, as each scan is drawn at 496 rows
 whatever the resolution (about 40 ms of one core: speckle 8, layers 8, choroid 16), and about 35 at 512 px, where more
 is compressed. Starting the processes takes a second, so a short archive looks slower. The goal is 20.
 """
@@ -22,7 +22,7 @@ def main() -> None:
     """Print images/s of each repeat, their median and spread."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--resolution", type=int, default=256)
-    parser.add_argument("--count", type=int, default=200)
+    parser.add_argument("--count", type=int, default=300)
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
     args = parser.parse_args()
