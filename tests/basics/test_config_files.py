@@ -81,7 +81,7 @@ def test_sizes_that_cannot_work_name_the_nearest_that_can() -> None:
     config = PRESETS["demo"](data(64), 1)
     with pytest.raises(ConfigError, match="power of two from 8 to 1024; got 48"):
         dataclasses.replace(config, data=data(48))
-    with pytest.raises(ConfigError, match="Try --batch 32"):
+    with pytest.raises(ConfigError, match="Try --batch 24"):
         override(config, {"batch": 20})
     with pytest.raises(ConfigError, match="Try --batch-gpu 8"):
         override(config, {"batch": 12, "batch_gpu": 6})
@@ -116,4 +116,4 @@ def test_the_default_preset_goes_by_the_resolution() -> None:
 
 def test_the_length_is_a_whole_number_of_batches() -> None:
     config = override(PRESETS["demo"](data(64), 1), {"total_kimg": 0.1})
-    assert config.total_nimg == 112
+    assert config.total_nimg == 104
