@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import click
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from dnnlib.errors import ConfigError
+from dnnlib.progress import progress_bar
 
 EPILOG = """\b
 Examples:
@@ -43,10 +43,8 @@ def phantom(dest: Path | None, count: int, resolution: int, seed: int, masks: bo
         click.echo(f"sheet in {sheet}")
     if dest is None:
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, transient=True) as bar:
-        task = bar.add_task("simulating", total=count)
+    with progress_bar("simulating", count) as update:
         write_phantom_archive(dest, count=count, resolution=resolution, seed=seed, masks=masks, workers=workers,
                               classes=chosen, shares={"train": 1 - val - test, "val": val, "test": test},
-                              progress=lambda done: bar.advance(task, done))
+                              progress=update)
     click.echo(f"{count} scans of {resolution} px in {dest}; their ground truth is factors.csv in it")

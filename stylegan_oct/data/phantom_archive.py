@@ -37,7 +37,7 @@ class _Rendered:
 def write_phantom_archive(dest: Path, *, count: int, resolution: int, seed: int = 0, masks: bool = False,
                           workers: int | None = None, classes: Sequence[str] = CLASSES,
                           shares: Mapping[str, float] = SHARES,
-                          progress: Callable[[int], object] | None = None) -> None:
+                          progress: Callable[[int, int], object] | None = None) -> None:
     """Write simulated scans, the classes in turn, with the ground truth of each in factors.csv.
 
     Scan i has class i modulo the number of classes, so a longer series begins with the shorter one. Every scan is an
@@ -54,7 +54,7 @@ def write_phantom_archive(dest: Path, *, count: int, resolution: int, seed: int 
         workers: processes; default: one for each core. The archive does not depend on it.
         classes: the classes to simulate, in the order of the labels.
         shares: of the splits; they are scaled to a sum of 1.
-        progress: called with 1 after each scan.
+        progress: called with (scans done, all scans).
     Raises:
         ConfigError: an option is out of range.
         DataError: the file cannot be written.
@@ -77,7 +77,7 @@ def write_phantom_archive(dest: Path, *, count: int, resolution: int, seed: int 
                 mask_zip.writestr(zipfile.ZipInfo(f"{kind}/{name}", ZIP_DATE), png)
             rows.writerow({"name": name, **scan.row})
             if progress:
-                progress(1)
+                progress(index + 1, count)
         archive.add_file(FACTORS, table.getvalue().encode())
 
 

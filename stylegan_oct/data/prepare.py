@@ -1,7 +1,6 @@
 """The archive to train on, from whatever the user has: nothing, scans, or an archive."""
 
 import hashlib
-import itertools
 import os
 import re
 import time
@@ -60,8 +59,7 @@ def prepare_archive(data: str | None, resolution: int | None, *, preset: str | N
     elif data is None:
         say(f"simulating {count} scans of {size} px once, in {archive}")
         with progress_bar("simulating", count) as update:
-            done = itertools.count(1)
-            write_phantom_archive(archive, count=count, resolution=size, progress=lambda _: update(next(done)))
+            write_phantom_archive(archive, count=count, resolution=size, progress=update)
     else:
         say(f"converting {data} to {size} px once, in {archive}")
         with progress_bar("converting") as update:

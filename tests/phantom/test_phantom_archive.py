@@ -94,7 +94,7 @@ def test_splits_have_the_shares_asked_for():
 def test_progress_counts_every_scan_and_a_stop_leaves_no_file(tmp_path):
     done = []
 
-    def stop(step):
+    def stop(step, total):
         done.append(step)
         if len(done) == 3:
             raise KeyboardInterrupt
@@ -102,7 +102,7 @@ def test_progress_counts_every_scan_and_a_stop_leaves_no_file(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         write_phantom_archive(tmp_path / "a.zip", count=8, resolution=16, workers=1, masks=True, progress=stop)
     assert list(tmp_path.iterdir()) == []
-    assert done == [1, 1, 1]
+    assert done == [1, 2, 3]
 
 
 @pytest.mark.parametrize(("options", "word"), [
