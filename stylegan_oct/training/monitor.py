@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 MASKED_LIMIT = 0.5      # share of steps in a tick whose gradients may be masked before the run stops
 LEAK_LIMIT = 0.8        # p from which augmentations may show in the samples (ADA, section 2.2)
 COLLAPSE_LIMIT = 0.4    # diversity of a class against the real scans below which a warning is given
-COLLAPSE_AFTER = 0.1    # share of the run that must have passed, since every class starts alike
+COLLAPSE_AFTER = 50000  # images to be seen before it, since every class starts as one picture
 
 
 class Monitor:
@@ -151,7 +151,7 @@ class Monitor:
             row = {"nimg": self._state.nimg, **{f"diversity/{name}": share for name, share in shares.items()}}
             append_jsonl(self._run.stats, row)
             self._write_events(row)
-        if self._state.nimg > COLLAPSE_AFTER * self._config.total_nimg:
+        if self._state.nimg >= COLLAPSE_AFTER:
             for name, share in shares.items():
                 if share < COLLAPSE_LIMIT:
                     log.warning("the samples of %s vary only %.0f %% as much as the real scans; see "

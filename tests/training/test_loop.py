@@ -215,6 +215,16 @@ def test_the_statistics_say_what_a_person_wants_to_plot(make_config: Make, tmp_p
     assert "32" not in choice.run.config.read_text().split('"start_from"')[1]
 
 
+def test_a_collapsed_class_and_leaking_augmentations_are_warned_of(
+        make_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(monitor, "COLLAPSE_AFTER", 16)
+    monkeypatch.setattr(monitor.Snapshots, "save", lambda *_: {"CNV": 0.1, "DRUSEN": 0.9})
+    train(make_config(augment__mode="fixed", augment__p=0.8), tmp_path)
+    text = caplog.text
+    assert "samples of CNV vary only 10 %" in text and "samples of DRUSEN" not in text
+    assert text.count("strength p is 0.80") == 1
+
+
 def run_command(*options: str, processes: int = 1, cwd: Path) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
