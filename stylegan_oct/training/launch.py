@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 
 from dnnlib import logs
@@ -121,6 +122,8 @@ def start(config: TrainConfig, choice: Choice, world: World, console: Console) -
     lock = run.lock() if world.is_first else None
     if world.device.type == "cpu":
         keep_freed_memory()
+    else:
+        torch.backends.cudnn.benchmark = True  # every step has the same shapes
     try:
         if world.is_first:
             with atomic_write(run.config) as file:
