@@ -9,11 +9,12 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from dnnlib.errors import CheckpointError, ConfigError
-from dnnlib.files import sha256_of
+from dnnlib.files import atomic_path, sha256_of
 from dnnlib.rundir import runs_in
 from dnnlib.text import suggest
 from stylegan_oct.config import TrainConfig
@@ -152,6 +153,29 @@ def find_generator(path: Path) -> Path:
             return complete[-1] / GENERATOR_FILE
     raise CheckpointError(f"There is no generator in {path}. Give a {GENERATOR_FILE}, a checkpoint or a run, "
                           "or leave the option out for the demo generator.")
+
+
+def export_generator(source: Path, dest: Path, *, half: bool = True) -> None:
+    """Write the generator of a checkpoint or run as one small file to hand on.
+
+    Args:
+        source: as for `load_generator`.
+        dest: the .safetensors file.
+        half: store float16, half the size; pictures change by less than a grey level.
+    Raises:
+        CheckpointError: there is none, its weights do not fit into float16, or the file cannot be written.
+    """
+    file = find_generator(source)
+    read_info(file)
+    kind = torch.float16 if half else torch.float32
+    tensors = {name: tensor.to(kind) for name, tensor in read_tensors(file).items()}
+    if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
+        raise CheckpointError(f"Weights of {file} do not fit into float16. Export it with --full.")
+    try:
+        with atomic_path(dest) as temporary:
+            save_file(tensors, temporary, metadata=read_header(file))
+    except OSError as error:
+        raise CheckpointError(f"Cannot write {dest}: {error.strerror}. Choose another place.") from error
 
 
 def generator_header(config: TrainConfig, nimg: int, data_source: str) -> dict[str, str]:

@@ -15,6 +15,7 @@ COMMANDS = {
     "convert": "Turn a folder, zip or CSV of scans into an archive for training.",
     "train": "Train a generator, or go on with an unfinished run.",
     "generate": "Draw synthetic scans from a checkpoint.",
+    "export": "Write a generator as one small file to hand on.",
     "info": "Show what a checkpoint or an archive holds.",
 }
 

@@ -1,0 +1,24 @@
+"""`export`: one small file of a generator."""
+
+from pathlib import Path
+
+import click
+
+from tools._options import checkpoint_option
+
+EPILOG = """\b
+Example:
+  python -m tools export oct256.safetensors -c runs/00003-oct256-256px-b32
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("dest", type=click.Path(path_type=Path, dir_okay=False))
+@checkpoint_option
+@click.option("--full", is_flag=True, help="Keep float32, twice the size.")
+def export(dest: Path, checkpoint: str | None, full: bool) -> None:
+    """Write a generator without what only training needs to the file DEST, to hand on and to draw with."""
+    from stylegan_oct.model import DEMO, export_generator
+
+    export_generator(Path(checkpoint) if checkpoint else DEMO, dest, half=not full)
+    click.echo(f"{dest}, {dest.stat().st_size / 1e6:.1f} MB; draw with it: python -m tools generate -c {dest}")
