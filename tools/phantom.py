@@ -21,14 +21,17 @@ Examples:
 @click.option("-r", "--resolution", type=int, default=64, show_default=True, help="Width and height in pixels.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Another seed, other eyes.")
 @click.option("--masks", is_flag=True, help="Add masks of the layers and the lesions.")
+@click.option("--border/--no-border", default=True, show_default=True,
+              help="White wedges and black margins, as scans have them.")
 @click.option("--class", "classes", multiple=True, metavar="NAME", help="Class; repeat for several. [default: all]")
 @click.option("--val", type=click.FloatRange(0, 1), default=0.1, show_default=True, help="Share for validation.")
 @click.option("--test", type=click.FloatRange(0, 1), default=0.1, show_default=True, help="Share for testing.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes. [default: one for each core]")
 @click.option("--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Write a PNG with six of each class.")
 @click.option("--overwrite", is_flag=True, help="Replace DEST if it is there.")
-def phantom(dest: Path | None, count: int, resolution: int, seed: int, masks: bool, classes: tuple[str, ...],
-            val: float, test: float, workers: int | None, sheet: Path | None, overwrite: bool) -> None:
+def phantom(dest: Path | None, count: int, resolution: int, seed: int, masks: bool, border: bool,
+            classes: tuple[str, ...], val: float, test: float, workers: int | None, sheet: Path | None,
+            overwrite: bool) -> None:
     """Simulate retinal OCT scans of the four classes, with their ground truth, in the archive DEST."""
     from stylegan_oct.classes import CLASSES
     from stylegan_oct.data.phantom_archive import save_phantom_sheet, write_phantom_archive
@@ -43,8 +46,8 @@ def phantom(dest: Path | None, count: int, resolution: int, seed: int, masks: bo
         click.echo(f"sheet in {sheet}")
     if dest is None:
         return
+    shares = {"train": 1 - val - test, "val": val, "test": test}
     with progress_bar("simulating", count) as update:
-        write_phantom_archive(dest, count=count, resolution=resolution, seed=seed, masks=masks, workers=workers,
-                              classes=chosen, shares={"train": 1 - val - test, "val": val, "test": test},
-                              progress=update)
+        write_phantom_archive(dest, count=count, resolution=resolution, seed=seed, masks=masks, border=border,
+                              workers=workers, classes=chosen, shares=shares, progress=update)
     click.echo(f"{count} scans of {resolution} px in {dest}; their ground truth is factors.csv in it")

@@ -35,7 +35,7 @@ class _Rendered:
 
 
 def write_phantom_archive(dest: Path, *, count: int, resolution: int, seed: int = 0, masks: bool = False,
-                          workers: int | None = None, classes: Sequence[str] = CLASSES,
+                          border: bool = True, workers: int | None = None, classes: Sequence[str] = CLASSES,
                           shares: Mapping[str, float] = SHARES,
                           progress: Callable[[int, int], object] | None = None) -> None:
     """Write simulated scans, the classes in turn, with the ground truth of each in factors.csv.
@@ -51,6 +51,7 @@ def write_phantom_archive(dest: Path, *, count: int, resolution: int, seed: int 
         masks: also write the zip `masks_path(dest)` with layers/NAME and lesions/NAME, PNGs whose greys are the
             numbers that dataset.json lists under "phantom". They lie beside the archive because tools that read
             archives take every picture within for an image to train on.
+        border: False leaves out white wedges and black margins, as after `convert`.
         workers: processes; default: one for each core. The archive does not depend on it.
         classes: the classes to simulate, in the order of the labels.
         shares: of the splits; they are scaled to a sum of 1.
@@ -60,14 +61,14 @@ def write_phantom_archive(dest: Path, *, count: int, resolution: int, seed: int 
         DataError: the file cannot be written.
     """
     _check(count, resolution, seed, classes, shares)
-    legend = {"seed": seed, "layers": {name: place for place, name in enumerate(LAYERS)} | {"border": BORDER},
+    legend = {"seed": seed, "border": border, "layers": {name: place for place, name in enumerate(LAYERS)} | {"border": BORDER},
               "lesions": {name: place for place, name in enumerate(LESIONS)}}
     table = io.StringIO(newline="")
     rows = csv.DictWriter(table, ["name", *factor_names()], lineterminator="\n")
     rows.writeheader()
     with ArchiveWriter(dest, resolution=resolution, channels=1, classes=classes, source="phantom",
                        extra={"phantom": legend}) as archive, contextlib.ExitStack() as stack:
-        task = partial(_render, seed, resolution, masks, tuple(classes))
+        task = partial(_render, seed, resolution, masks, border, tuple(classes))
         mask_zip = stack.enter_context(_zip_for_masks(dest)) if masks else None
         for index, scan in enumerate(_in_order(task, count, workers)):
             name = archive.add_image(split_of(index // len(classes), shares), scan.png, index % len(classes),
@@ -144,9 +145,9 @@ def _check(count: int, resolution: int, seed: int, classes: Sequence[str], share
         raise ConfigError("The shares of the splits must have a sum above 0.")
 
 
-def _render(seed: int, resolution: int, masks: bool, classes: tuple[str, ...], index: int) -> _Rendered:
+def _render(seed: int, resolution: int, masks: bool, border: bool, classes: tuple[str, ...], index: int) -> _Rendered:
     label = classes[index % len(classes)]
-    scan = render(seed, index, label=label, resolution=(resolution, resolution), masks=masks)
+    scan = render(seed, index, label=label, resolution=(resolution, resolution), masks=masks, border=border)
     text = synthetic_text("phantom", seed=seed, index=index, label=label)
     found = {"layers": scan.layers, "lesions": scan.lesions}
     return _Rendered(encode_png(scan.image, text), scan.factors.row(),

@@ -59,7 +59,8 @@ def prepare_archive(data: str | None, resolution: int | None, *, preset: str | N
     elif data is None:
         say(f"simulating {count} scans of {size} px once, in {archive}")
         with progress_bar("simulating", count) as update:
-            write_phantom_archive(archive, count=count, resolution=size, progress=update)
+            # Without wedges, as real scans are after `convert`; a generator of one can then start from the other.
+            write_phantom_archive(archive, count=count, resolution=size, border=False, progress=update)
     else:
         say(f"converting {data} to {size} px once, in {archive}")
         with progress_bar("converting") as update:

@@ -30,7 +30,7 @@ class Scan:
 
 
 def render(seed: int, index: int = 0, *, label: str | None = None, resolution: tuple[int, int] = (496, 512),
-           masks: bool = False) -> Scan:
+           masks: bool = False, border: bool = True) -> Scan:
     """Return scan number `index` of the series `seed`.
 
     The scan depends on nothing but its arguments; eye and lesions are the same at every resolution.
@@ -41,6 +41,7 @@ def render(seed: int, index: int = 0, *, label: str | None = None, resolution: t
         label: class; default: drawn.
         resolution: rows and columns. Rendered at 496 rows or more, then averaged by area.
         masks: also return the layer and lesion masks.
+        border: False leaves out white wedges and black margins, as `convert` does with those of real scans.
     """
     assert label is None or label in CLASSES, label
     assert all(1 <= size <= _PIXEL_LIMIT for size in resolution), resolution
@@ -50,17 +51,18 @@ def render(seed: int, index: int = 0, *, label: str | None = None, resolution: t
     width_mm, columns = _FIELDS[int(rng.random() < _WIDE_SHARE)]
     frame = Frame(max(NATIVE_ROWS, resolution[0]), max(columns, resolution[1]), width_mm)
     eye = draw_eye(rng, frame)
-    camera, border = draw_camera(rng), draw_border(rng)
+    camera, edge = draw_camera(rng), draw_border(rng)
+    edge = edge if border else Border()
     around = draw_surroundings(rng, eye, frame)
     lesions = draw_lesions(rng, label, eye, frame)
     tops = _tops(rng, eye, frame, lesions)
     grey, lesion_mask = paint(rng, frame, eye, lesions, around, tops, eye.disc(frame))
     picture = (expose(grey, frame, camera, rng) * np.float32(255) + np.float32(0.5)).astype(np.uint8)
-    hidden = outside(frame, border)
+    hidden = outside(frame, edge)
     if hidden is not None:
-        picture[hidden] = 255 if border.kind == "white" else 0
+        picture[hidden] = 255 if edge.kind == "white" else 0
         lesion_mask[hidden] = 0
-    factors = _factors(label, frame, eye, camera, border, around, lesions, tops, lesion_mask,
+    factors = _factors(label, frame, eye, camera, edge, around, lesions, tops, lesion_mask,
                        0.0 if hidden is None else float(hidden.mean()))
     layers = None
     if masks:

@@ -145,3 +145,13 @@ def test_a_wrong_command_gets_one_line_and_exit_code_2(tmp_path, monkeypatch, ar
     assert result.exit_code == 2
     assert word in result.output
     assert len(result.output.strip().splitlines()) == 1
+
+
+def test_without_border_the_scan_is_the_same_where_the_border_was_not():
+    for index in range(12):
+        framed, plain = (render(4, index, resolution=(64, 64), border=border) for border in (True, False))
+        assert plain.factors.border_fraction == 0
+        same = (framed.image == plain.image).mean()
+        assert same >= 1 - framed.factors.border_fraction - 0.06  # the area average mixes the seam
+        if framed.factors.border_fraction == 0:
+            assert same == 1
