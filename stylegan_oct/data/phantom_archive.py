@@ -61,7 +61,8 @@ def write_phantom_archive(dest: Path, *, count: int, resolution: int, seed: int 
         DataError: the file cannot be written.
     """
     _check(count, resolution, seed, classes, shares)
-    legend = {"seed": seed, "border": border, "layers": {name: place for place, name in enumerate(LAYERS)} | {"border": BORDER},
+    legend = {"seed": seed, "border": border,
+              "layers": {name: place for place, name in enumerate(LAYERS)} | {"border": BORDER},
               "lesions": {name: place for place, name in enumerate(LESIONS)}}
     table = io.StringIO(newline="")
     rows = csv.DictWriter(table, ["name", *factor_names()], lineterminator="\n")
