@@ -199,11 +199,10 @@ class TrainConfig:
 Preset = Callable[[DataConfig, int], TrainConfig]
 
 
-def _network(channel_base: int, mapping: int, group: int, *, channel_max: int = 512,
+def _network(channel_base: int, mapping: int, group: int, *,
              d_architecture: Architecture = "resnet") -> dict[str, Any]:
-    return {"G": GeneratorConfig(channel_base=channel_base, channel_max=channel_max, mapping_layers=mapping),
-            "D": DiscriminatorConfig(channel_base=channel_base, channel_max=channel_max, mbstd_group_size=group,
-                                     architecture=d_architecture)}
+    return {"G": GeneratorConfig(channel_base=channel_base, mapping_layers=mapping),
+            "D": DiscriminatorConfig(channel_base=channel_base, mbstd_group_size=group, architecture=d_architecture)}
 
 
 def _learning(lr: float, gamma: float, ema_kimg: float, ramp: float | None) -> dict[str, Any]:
@@ -250,16 +249,23 @@ def _oct(name: str, base: int, batch: int, kimg: float) -> Preset:
     return build
 
 
-def _demo(data: DataConfig, _: int) -> TrainConfig:
-    """Return a small network that learns to draw the phantom at 64 px in minutes on a laptop."""
-    return TrainConfig(preset="demo", data=data, batch=8, batch_gpu=8, total_kimg=10, style_mixing=0.0,
-                       **_network(2048, 2, 4, channel_max=128), **_learning(0.0025, 0.1, 1.0, 0.05),
-                       path_length=PathLengthConfig(weight=0),
-                       save=SaveConfig(tick_kimg=0.4, snapshot_kimg=2, every_min=2))
+def _small(name: str, channel_base: int, channel_max: int, kimg: float, **more: Any) -> Preset:
+    """Return a preset for 64 px on a CPU: small batches, so that there are many updates in little time."""
+    widths: dict[str, Any] = {"channel_base": channel_base, "channel_max": channel_max}
+
+    def build(data: DataConfig, _: int) -> TrainConfig:
+        return TrainConfig(preset=name, data=data, batch=8, batch_gpu=8, total_kimg=kimg, style_mixing=0.0,
+                           G=GeneratorConfig(mapping_layers=2, **widths),
+                           D=DiscriminatorConfig(mapping_layers=1, **widths),
+                           **_learning(0.0025, heuristic_gamma(data.resolution, 8), 2.0, 0.1), **more)
+
+    return build
 
 
 PRESETS: dict[str, Preset] = {
-    "demo": _demo,
+    "demo": _small("demo", 1024, 64, 20, path_length=PathLengthConfig(weight=0),
+                   save=SaveConfig(tick_kimg=0.4, snapshot_kimg=4, every_min=2)),
+    "oct64": _small("oct64", 2048, 128, 400, save=SaveConfig(tick_kimg=1, snapshot_kimg=20, every_min=5)),
     "oct256": _oct("oct256", 16384, 32, 10000),
     "oct512": _oct("oct512", 32768, 32, 10000),
     "auto": _auto,
