@@ -1,6 +1,7 @@
 """`python -m tools NAME`, and `stylegan-oct NAME` once installed."""
 
 import importlib
+import os
 import sys
 from typing import Any
 
@@ -9,6 +10,10 @@ import click
 from dnnlib.errors import UserError
 from dnnlib.text import suggest
 from stylegan_oct import __version__
+
+# OpenMP's threads wait for each other in a loop, by default so long that another program on one of the cores slows
+# training more than tenfold; this short wait costs nothing on a quiet machine. Read when torch is imported.
+os.environ.setdefault("GOMP_SPINCOUNT", "5000")
 
 COMMANDS = {
     "phantom": "Simulate a data set of retinal OCT scans.",
