@@ -249,7 +249,8 @@ def _oct(name: str, base: int, batch: int, kimg: float) -> Preset:
     return build
 
 
-def _small(name: str, channel_base: int, channel_max: int, kimg: float, **more: Any) -> Preset:
+def _small(name: str, channel_base: int, channel_max: int, kimg: float, *, lr: float, gamma: float,
+           **more: Any) -> Preset:
     """Return a preset for 64 px on a CPU: small batches, so that there are many updates in little time."""
     widths: dict[str, Any] = {"channel_base": channel_base, "channel_max": channel_max}
 
@@ -257,15 +258,15 @@ def _small(name: str, channel_base: int, channel_max: int, kimg: float, **more: 
         return TrainConfig(preset=name, data=data, batch=8, batch_gpu=8, total_kimg=kimg, style_mixing=0.0,
                            G=GeneratorConfig(mapping_layers=2, **widths),
                            D=DiscriminatorConfig(mapping_layers=1, **widths),
-                           **_learning(0.0025, heuristic_gamma(data.resolution, 8), 2.0, 0.1), **more)
+                           **_learning(lr, gamma, 2.0, 0.1), **more)
 
     return build
 
 
 PRESETS: dict[str, Preset] = {
-    "demo": _small("demo", 1024, 64, 20, path_length=PathLengthConfig(weight=0),
+    "demo": _small("demo", 1024, 64, 20, lr=0.0035, gamma=0.05, path_length=PathLengthConfig(weight=0),
                    save=SaveConfig(tick_kimg=0.4, snapshot_kimg=4, every_min=2)),
-    "oct64": _small("oct64", 2048, 128, 400, save=SaveConfig(tick_kimg=1, snapshot_kimg=20, every_min=5)),
+    "oct64": _small("oct64", 2048, 128, 400, lr=0.0025, gamma=0.1, save=SaveConfig(tick_kimg=1, snapshot_kimg=20, every_min=5)),
     "oct256": _oct("oct256", 16384, 32, 10000),
     "oct512": _oct("oct512", 32768, 32, 10000),
     "auto": _auto,
