@@ -14,12 +14,12 @@ import time
 from collections.abc import Callable
 
 import torch
-from torch_utils.memory import keep_freed_memory
 
 from stylegan_oct.config import AugmentConfig, DataConfig, DiscriminatorConfig, GeneratorConfig, TrainConfig
 from stylegan_oct.training.state import create_state
 from stylegan_oct.training.steps import Microbatch, Steps
 from torch_utils.distributed import init_world
+from torch_utils.memory import keep_freed_memory
 from torch_utils.stats import Stats
 
 
