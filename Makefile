@@ -28,7 +28,7 @@ $(READY): setup.cfg pyproject.toml constraints.txt
 install: $(READY)  ## Make the virtual environment and install everything that is needed.
 
 train: $(READY)  ## Train a generator (RES=256|512, DATA=folder or zip, PRESET, KIMG, GPUS, OUT, ARGS).
-	@$(BIN)/$(if $(GPUS),torchrun --standalone --nproc-per-node=$(GPUS) -m,python -m) tools train --outdir "$(OUT)" \
+	@$(BIN)/python -m tools train --outdir "$(OUT)" --processes $(or $(GPUS),0) \
 	    $(if $(RES),--resolution $(RES)) $(if $(DATA),--data "$(DATA)") $(if $(PRESET),--preset $(PRESET)) \
 	    $(if $(KIMG),--kimg $(KIMG)) $(ARGS)
 

@@ -187,9 +187,12 @@ class TrainConfig:
         return math.ceil(self.total_kimg * 1000 / self.batch) * self.batch
 
     def identity(self) -> dict[str, Any]:
-        """Return what decides the result: all but the length, the file places, the saving and the loader."""
+        """Return what tells runs apart: all but the length, the places of files, the saving and the loader.
+
+        A run that was started from another goes on from its own checkpoint, whatever has become of the other since.
+        """
         data = to_dict(self)
-        for key in ("total_kimg", "save", "start_from"):
+        for key in ("total_kimg", "save", "start_sha256"):
             del data[key]
         for key in ("path", "workers"):
             del data["data"][key]

@@ -1,5 +1,6 @@
 """`train`: learn a generator."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -43,33 +44,43 @@ Examples:
 @click.option("--balanced/--no-balanced", default=None, help="Draw the classes equally often.")
 @click.option("--seed", type=click.IntRange(min=0), help="Of weights, data order and every draw.")
 @click.option("--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Any other field of the configuration.")
+@click.option("--processes", type=click.IntRange(min=0), default=1, show_default=True,
+              help="On this computer, one a GPU; 0 takes what is best on a CPU.")
 @device_option
 @click.option("-n", "--dry-run", is_flag=True, help="Print the configuration and stop.")
 def train(data: str | None, phantom_images: int | None, resolution: int | None, preset: str | None, outdir: Path,
-          new: bool, settings: tuple[str, ...], device: str | None, dry_run: bool, **options: Any) -> None:
+          new: bool, settings: tuple[str, ...], processes: int, device: str | None, dry_run: bool,
+          **options: Any) -> None:
     """Train a generator, or go on with the newest unfinished run of the same configuration."""
+    import torch
+
     from stylegan_oct.data.prepare import prepare_archive
     from stylegan_oct.training import launch
-    from torch_utils.distributed import init_world
+    from torch_utils.distributed import World, init_world, pick_device, start_processes
 
     console = Console()
     changes = {launch.OPTION_FIELDS[name]: value for name, value in options.items()}
     changes.update(map(parse_setting, settings))
+    # Refuses wrong options before any data are made, which may take long.
+    alone = World(device=torch.device(pick_device(device)))
+    data_plan = DataConfig(path="", fingerprint="", resolution=resolution or 64, classes=CLASSES)
+    launch.resolve(data_plan, preset, changes, alone)
+    archive = prepare_archive(data, resolution, preset=preset, cache=Path("data"), simulate=phantom_images,
+                              say=click.echo)
+    if processes != 1 and "WORLD_SIZE" not in os.environ and not dry_run:
+        single = launch.resolve(launch.data_config(archive, alone), preset, changes, alone)
+        start_processes(processes or launch.useful_processes(single, alone.device))
     world = init_world(device)
     try:
-        # Refuses wrong options before any data are made, which may take long.
-        planned = DataConfig(path="", fingerprint="", resolution=resolution or 64, classes=CLASSES)
-        launch.resolve(planned, preset, changes, world)
-        archive = prepare_archive(data, resolution, preset=preset, cache=Path("data"), simulate=phantom_images,
-                                  say=click.echo)
         config = launch.resolve(launch.data_config(archive, world), preset, changes, world)
         if dry_run:
             click.echo(to_json(config))
             return
         choice = launch.choose_run_together(config, outdir, new=new, world=world)
         if choice.finished:
-            click.echo(f"{choice.run.path} is finished. Give a larger --kimg to go on, or --new (make train "
-                       "ARGS=--new) to start another.")
+            if world.is_first:
+                click.echo(f"{choice.run.path} is finished. Give a larger --kimg to go on, or --new (make train "
+                           "ARGS=--new) to start another.")
             return
         outcome = launch.start(config, choice, world, console)
     finally:

@@ -1,7 +1,10 @@
-"""One process or many: started by torchrun, talking over gloo (CPU) or nccl (GPUs)."""
+"""One process or many: started by torchrun or by ourselves, talking over gloo (CPU) or nccl (GPUs)."""
 
 import datetime
 import os
+import socket
+import subprocess
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -84,8 +87,38 @@ class World:
                              "stopped or hangs: see its messages above, then run the same command again to go on.")
 
 
+def start_processes(number: int) -> list[subprocess.Popen[bytes]]:
+    """Run this command again as processes 1 .. number - 1 of a group on this computer, this one being its first.
+
+    For one computer a simpler torchrun: `init_world` then joins the group. Ctrl-C reaches the first process alone,
+    which tells the others; they end by themselves when it is gone.
+    """
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    threads = max((os.cpu_count() or 1) // number, 1)
+    os.environ.update(WORLD_SIZE=str(number), RANK="0", LOCAL_RANK="0", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port),
+                      OMP_NUM_THREADS=str(threads))
+    torch.set_num_threads(threads)  # the variable is read when torch is imported, so it serves the others
+    command = [sys.executable, *sys.orig_argv[1:]]
+    return [subprocess.Popen(command, env={**os.environ, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+                             start_new_session=True) for rank in range(1, number)]
+
+
+def pick_device(device: str | None = None) -> str:
+    """Return the device asked for, or CUDA where there is a GPU, else the CPU.
+
+    Raises:
+        ConfigError: CUDA is asked for and there is none.
+    """
+    kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if kind.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError(f"--device {kind}: PyTorch sees no CUDA device. Leave the option out to train on the CPU.")
+    return kind
+
+
 def init_world(device: str | None = None, *, timeout_sec: float = 300.0) -> World:
-    """Return this process's place among those that torchrun started, or a world of one.
+    """Return this process's place among those that torchrun or `start_processes` started, or a world of one.
 
     Args:
         device: "cpu", "cuda" or None for CUDA where there is a GPU.
@@ -93,9 +126,7 @@ def init_world(device: str | None = None, *, timeout_sec: float = 300.0) -> Worl
     Raises:
         ConfigError: CUDA is asked for and there is none.
     """
-    kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if kind.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(f"--device {kind}: PyTorch sees no CUDA device. Leave the option out to train on the CPU.")
+    kind = pick_device(device)
     size = int(os.environ.get("WORLD_SIZE", "1"))
     rank, local_rank = int(os.environ.get("RANK", "0")), int(os.environ.get("LOCAL_RANK", "0"))
     if kind == "cuda":

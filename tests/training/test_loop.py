@@ -243,15 +243,27 @@ def tiny_options(config: TrainConfig) -> list[str]:
             *(f"--set={name}={value}" for name, value in settings.items())]
 
 
-def test_two_processes_learn_the_same_as_one(make_config: Make, tmp_path: Path) -> None:
+def test_two_processes_learn_the_same_as_one_however_they_are_started(make_config: Make, tmp_path: Path) -> None:
     options = tiny_options(make_config())
-    for processes in (1, 2):
-        result = run_command(*options, f"--outdir=runs{processes}", processes=processes, cwd=tmp_path)
+    for name, processes, more in (("one", 1, []), ("torchrun", 2, []), ("own", 1, ["--processes=2"])):
+        result = run_command(*options, *more, f"--outdir={name}", processes=processes, cwd=tmp_path)
         assert result.returncode == 0, result.stderr
-    one, two = (tensors(next(tmp_path.glob(f"runs{n}/*/checkpoints/nimg-00000032"))) for n in (1, 2))
-    assert one.keys() == two.keys()
-    for name in one:
-        torch.testing.assert_close(one[name], two[name], rtol=1e-3, atol=1e-4, msg=f"{name} differs")
+        assert result.stdout.count("finished after") == 1
+    one, *others = (tensors(next(tmp_path.glob(f"{name}/*/checkpoints/nimg-00000032")))
+                    for name in ("one", "torchrun", "own"))
+    for other in others:
+        assert one.keys() == other.keys()
+        for name in one:
+            torch.testing.assert_close(one[name], other[name], rtol=1e-3, atol=1e-4, msg=f"{name} differs")
+
+
+def test_processes_are_chosen_so_that_they_can_share_the_batch(
+        make_config: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = torch.device("cpu")
+    for cores, wanted in ((1, 1), (2, 2), (3, 2), (64, 4)):
+        monkeypatch.setattr(launch.os, "cpu_count", lambda cores=cores: cores)
+        assert launch.useful_processes(make_config(batch=8, batch_gpu=8), cpu) == wanted
+    assert launch.useful_processes(make_config(batch=8, batch_gpu=8), torch.device("cuda")) == 1
 
 
 def test_sigterm_saves_and_exits_with_0_and_the_same_command_goes_on(make_config: Make, tmp_path: Path) -> None:
