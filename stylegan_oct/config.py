@@ -267,7 +267,7 @@ def _small(name: str, channel_base: int, channel_max: int, kimg: float, *, lr: f
 
 
 PRESETS: dict[str, Preset] = {
-    "demo": _small("demo", 1024, 64, 20, lr=0.0035, gamma=0.05, path_length=PathLengthConfig(weight=0),
+    "demo": _small("demo", 1024, 64, 26, lr=0.0035, gamma=0.05, path_length=PathLengthConfig(weight=0),
                    save=SaveConfig(tick_kimg=0.4, snapshot_kimg=4, every_min=2)),
     "oct64": _small("oct64", 2048, 128, 400, lr=0.0025, gamma=0.1,
                     save=SaveConfig(tick_kimg=1, snapshot_kimg=20, every_min=5)),
