@@ -39,6 +39,23 @@ def atomic_write(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
         yield file
 
 
+def hold_lock(path: Path) -> IO[str] | None:
+    """Hold the lock file `path` for this process until the returned file is closed; a kill releases it too.
+
+    Returns:
+        The open file, or None where another process holds the lock. On Windows, which has no flock, always a file.
+    """
+    file = open(path, "w", encoding="utf-8")  # noqa: SIM115 (stays open as the lock)
+    with contextlib.suppress(ImportError):
+        import fcntl
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.close()
+            return None
+    return file
+
+
 def sync_directory(path: Path) -> None:
     """Make renames within `path` durable, where the system can."""
     with contextlib.suppress(OSError):  # Windows cannot open directories

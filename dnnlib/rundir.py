@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from dnnlib.errors import ConfigError
+from dnnlib.files import hold_lock
 
 
 class RunDir:
@@ -39,17 +40,10 @@ class RunDir:
             ConfigError: another process trains this run.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        file = open(self.path / ".lock", "w", encoding="utf-8")  # noqa: SIM115 (stays open as the lock)
-        try:
-            import fcntl
-        except ImportError:  # Windows has no flock; there the user takes care
-            return file
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.close()
+        file = hold_lock(self.path / ".lock")
+        if file is None:
             raise ConfigError(f"{self.path} is being trained by another process. Wait for it, stop it, "
-                              "or start another run with --new.") from None
+                              "or start another run with --new.")
         return file
 
 

@@ -115,8 +115,29 @@ class OctGenerator(nn.Module):
             center: truncate towards the mean of the class or of all classes.
             noise_mode: fixed speckle, new speckle every time, or none.
         """
-        images = self.network(z.to(self.device), self.label(label, len(z)), psi=psi, cutoff=cutoff,
-                              center=center if self.info.classes else "global", noise_mode=noise_mode)
+        return self.synthesize(self.ws(z, label, psi=psi, cutoff=cutoff, center=center), noise_mode=noise_mode)
+
+    def ws(self, z: Tensor, label: Label | None = None, *, psi: float = 1.0, cutoff: int | None = None,
+           center: Literal["class", "global"] = "class") -> Tensor:
+        """Return the intermediate latents [N, layers, w_dim], float32; without a cutoff the same w for every layer.
+
+        Arguments as in `forward`.
+        """
+        ws = self.network.mapping(z.to(self.device), self.label(label, len(z)), psi=psi, cutoff=cutoff,
+                                  center=center if self.info.classes else "global")
+        assert isinstance(ws, Tensor)
+        return ws
+
+    def synthesize(self, ws: Tensor, *, noise_mode: Literal["const", "random", "none"] = "const") -> Tensor:
+        """Return images [N, C, R, R], float32, about [-1, 1], of intermediate latents.
+
+        Args:
+            ws: [N, w_dim], one w for all layers, or [N, layers, w_dim].
+            noise_mode: as in `forward`.
+        """
+        if ws.ndim == 2:
+            ws = ws[:, None].expand(-1, self.network.num_ws, -1)
+        images = self.network.synthesis(ws.to(self.device), noise_mode=noise_mode)
         assert isinstance(images, Tensor)
         return images
 

@@ -4,7 +4,6 @@ A work folder beside the archive holds finished pieces: the PNGs of some scans o
 what is known of each in NNNNNN.jsonl, which is written last. Starting again reads them and does what is missing.
 """
 
-import contextlib
 import hashlib
 import json
 import multiprocessing
@@ -24,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnnlib.errors import DataError
-from dnnlib.files import atomic_write
+from dnnlib.files import atomic_write, hold_lock
 from dnnlib.logs import read_jsonl
 from dnnlib.pictures import encode_png
 from stylegan_oct.data.duplicates import THUMBNAIL, dhash, thumbnail
@@ -53,7 +52,10 @@ class WorkFolder:
 
     def __enter__(self) -> "WorkFolder":
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._lock = _lock(self.path)
+        self._lock = hold_lock(self.path / ".lock")
+        if self._lock is None:
+            raise DataError(f"Another process converts into the same archive (it works in {self.path}). Wait for it, "
+                            "or choose another destination.")
         stored = self.path / "settings.json"
         if not stored.exists() or stored.read_text(encoding="utf-8") != self._settings:
             for file in self.path.glob("*.*"):
@@ -183,16 +185,3 @@ def thumbnails_of(rows: Sequence[Row]) -> NDArray[np.uint8]:
     """Return the thumbnails of rows, [N, 16, 16]."""
     data = b"".join(bytes.fromhex(row["thumbnail"]) for row in rows)
     return np.frombuffer(data, np.uint8).reshape(-1, THUMBNAIL, THUMBNAIL)
-
-
-def _lock(path: Path) -> IO[str]:
-    file = open(path / ".lock", "w", encoding="utf-8")  # noqa: SIM115 (stays open as the lock)
-    with contextlib.suppress(ImportError):  # Windows has no flock; there the user takes care
-        import fcntl
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.close()
-            raise DataError(f"Another process converts into the same archive (it works in {path}). Wait for it, or "
-                            "choose another destination.") from None
-    return file
