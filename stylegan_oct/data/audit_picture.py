@@ -8,7 +8,7 @@ from PIL import Image
 
 from dnnlib.pictures import Picture, sheet
 from stylegan_oct.data.decisions import Decision
-from stylegan_oct.data.readers import decode
+from stylegan_oct.data.readers.image import decode
 from stylegan_oct.data.sources import FolderFiles, Refusal, ZipFiles
 from stylegan_oct.data.work import WorkFolder
 

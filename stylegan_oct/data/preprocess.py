@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from dnnlib.errors import ConfigError
 from stylegan_oct.data.border import Grey, Mask, find_border, repair
-from stylegan_oct.data.readers import decode
+from stylegan_oct.data.readers.image import decode
 from stylegan_oct.data.sources import Refusal
 
 VERSION = 1           # raise when the same scan would give other pixels: unfinished work is then begun anew

@@ -13,7 +13,7 @@ from PIL import Image
 from stylegan_oct.data import sources
 from stylegan_oct.data.archive import Archive
 from stylegan_oct.data.convert import convert
-from stylegan_oct.data.readers import decode
+from stylegan_oct.data.readers.image import decode
 from stylegan_oct.data.sources import Refusal
 
 

@@ -1,0 +1,1 @@
+"""From files as devices and exporters write them to pixels: nothing else that they carry is kept."""
