@@ -14,11 +14,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from dnnlib.errors import DataError, TrainingError
+from dnnlib.interrupt import Interrupt
 from dnnlib.rundir import RunDir
 from dnnlib.text import format_seconds
 from stylegan_oct.config import TrainConfig
 from stylegan_oct.data.dataset import ArchiveDataset
-from stylegan_oct.training.interrupt import Interrupt
 from stylegan_oct.training.monitor import Monitor
 from stylegan_oct.training.snapshots import Snapshots
 from stylegan_oct.training.state import State, create_state
