@@ -20,6 +20,7 @@ COMMANDS = {
     "convert": "Turn a folder, zip or CSV of scans into an archive for training.",
     "train": "Train a generator, or go on with an unfinished run.",
     "generate": "Draw synthetic scans from a checkpoint.",
+    "library": "Draw many synthetic scans once, with their latents, to search in.",
     "export": "Write a generator as one small file to hand on.",
     "info": "Show what a checkpoint or an archive holds.",
 }
@@ -36,7 +37,8 @@ class LazyGroup(click.Group):
         """Return the command, or None for an unknown name."""
         if cmd_name not in COMMANDS:
             return None
-        command = getattr(importlib.import_module(f"tools.{cmd_name}"), cmd_name)
+        name = cmd_name.replace("-", "_")
+        command = getattr(importlib.import_module(f"tools.{name}"), name)
         assert isinstance(command, click.Command), command
         return command
 

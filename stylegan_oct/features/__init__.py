@@ -1,0 +1,1 @@
+"""The networks that look at images, and distances between images that they give."""

@@ -1,0 +1,128 @@
+"""What every network that looks at images offers, and `load_detector`, which finds one by its name."""
+
+import importlib
+from abc import abstractmethod
+from pathlib import Path
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from dnnlib.errors import CheckpointError, ConfigError
+from dnnlib.files import sha256_of
+from dnnlib.text import suggest
+from torch_utils.images import to_unit
+
+# Name -> module and class; imported when asked for.
+DETECTORS = {
+    "lite0": ("stylegan_oct.features.lite0", "Lite0Detector"),
+    "vgg16-lpips": ("stylegan_oct.features.vgg16_lpips", "Vgg16LpipsDetector"),
+    "inception": ("stylegan_oct.features.inception", "InceptionDetector"),
+    "oct": ("stylegan_oct.features.oct", "OctDetector"),
+}
+
+
+class Detector(nn.Module):
+    """A fixed network that turns images into features.
+
+    What it computes is identified by `name` and `sha256`, the hash of its file of weights. The weights are frozen;
+    gradients flow to the images.
+    """
+
+    name: ClassVar[str]
+    dim: int          # length of the pooled features
+    sha256: str       # of the file of weights, 64 hexadecimal digits
+    size: int | None  # side to which `embed` resizes its images; None: as they are
+
+    @classmethod
+    @abstractmethod
+    def load(cls, weights: Path | None) -> Self:
+        """Return the detector with the weights of a file, or with those that the project knows where to find.
+
+        Raises:
+            CheckpointError: there are none, or the file is another one than it should be.
+        """
+
+    @abstractmethod
+    def taps(self, images: Tensor) -> list[Tensor]:
+        """Return features of several depths, shallow to deep, [N, c, h, w] each.
+
+        Args:
+            images: [N, C, H, W], float32 in [-1, 1], C = 1 or 3.
+        """
+
+    @abstractmethod
+    def pool(self, images: Tensor) -> Tensor:
+        """Return one vector for each image, [N, dim], for images as in `taps`."""
+
+    @property
+    def identity(self) -> str:
+        """The name with the first digits of the hash: lite0-57934424."""
+        return f"{self.name}-{self.sha256[:8]}"
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(self.parameters()).device
+
+    @torch.no_grad()
+    def embed(self, pixels: Tensor, *, batch: int = 32) -> Tensor:
+        """Return one vector for each picture, float32 [N, dim], on the CPU.
+
+        Args:
+            pixels: uint8 [N, C, H, W], C = 1 or 3, of any size.
+            batch: pictures at once.
+        """
+        assert pixels.dtype == torch.uint8 and pixels.ndim == 4, (pixels.dtype, pixels.shape)
+        parts = [torch.zeros(0, self.dim)]
+        for part in torch.split(pixels, batch) if len(pixels) else ():
+            parts.append(self.pool(resize(to_unit(part.to(self.device)), self.size)).cpu())
+        return torch.cat(parts)
+
+
+def load_detector(name: str = "lite0", *, weights: Path | None = None, device: str | torch.device = "cpu") -> Detector:
+    """Return a detector, ready to use.
+
+    Args:
+        name: lite0, vgg16-lpips, inception or oct.
+        weights: file of its weights; lite0 needs none, oct always one.
+        device: where to put it.
+    Raises:
+        ConfigError: there is no detector of that name.
+        CheckpointError: its weights are missing or not those that it needs.
+    """
+    if name not in DETECTORS:
+        raise ConfigError(f"There is no detector {name!r}.{suggest(name, DETECTORS)}")
+    module, kind = DETECTORS[name]
+    cls: type[Detector] = getattr(importlib.import_module(module), kind)
+    return cls.load(weights).eval().requires_grad_(False).to(device)
+
+
+def checked_sha256(file: Path, expected: str | None = None) -> str:
+    """Return the hash of a file of weights.
+
+    Raises:
+        CheckpointError: the file is missing, or not the expected one.
+    """
+    try:
+        found = sha256_of(file)
+    except OSError as error:
+        raise CheckpointError(f"The weights {file} cannot be read: {error.strerror}.") from error
+    if expected is not None and found != expected:
+        raise CheckpointError(f"{file} is damaged or another file: its SHA-256 is {found}, not {expected}. "
+                              "Get it again.")
+    return found
+
+
+def resize(images: Tensor, side: int | None) -> Tensor:
+    """Return images [N, C, H, W] at side x side pixels, antialiased; as they are where `side` is None or fits."""
+    if side is None or images.shape[-2:] == (side, side):
+        return images
+    return interpolate(images, (side, side), mode="bilinear", align_corners=False, antialias=True)
+
+
+def as_rgb(images: Tensor) -> Tensor:
+    """Return grey images [N, 1, H, W] with three equal channels; RGB as it is."""
+    assert images.shape[1] in (1, 3), images.shape
+    return images.expand(-1, 3, -1, -1)
