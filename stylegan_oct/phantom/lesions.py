@@ -5,7 +5,7 @@ macular oedema); docs/phantom.md lists which numbers are read and which are chos
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -57,6 +57,18 @@ class Lesions:
     def swell(self, layer: str, by_um: Curve) -> None:
         """Make a layer thicker."""
         self.swelling[layer] = self.swelling.get(layer, np.zeros_like(by_um)) + by_um
+
+    def scaled(self, factor: float) -> "Lesions":
+        """Return the same lesions, each higher by the factor, and what they do to their surroundings in proportion."""
+        blobs = [replace(blob, half_width_um=blob.half_width_um * factor, half_height_um=blob.half_height_um * factor)
+                 for blob in self.blobs] if factor else []
+        return replace(self, drusen=self.drusen * factor, ped=self.ped * factor, srf=self.srf * factor,
+                       shrm=self.shrm * factor, unevenness=self.unevenness * factor,
+                       swelling={layer: by_um * factor for layer, by_um in self.swelling.items()},
+                       ez_loss=np.clip(self.ez_loss * factor, 0, 1),
+                       below=np.clip(1 + (self.below - 1) * factor, 0.4, 1.4),
+                       blobs=blobs, severity=self.severity * factor,
+                       drusen_sizes=[(height * factor, width) for height, width in self.drusen_sizes] if factor else [])
 
 
 def draw_lesions(rng: np.random.Generator, label: str, eye: Eye, frame: Frame) -> Lesions:

@@ -30,7 +30,8 @@ class Scan:
 
 
 def render(seed: int, index: int = 0, *, label: str | None = None, resolution: tuple[int, int] = (496, 512),
-           masks: bool = False, border: bool = True) -> Scan:
+           masks: bool = False, border: bool = True, speckle_seed: int | None = None,
+           lesion_scale: float = 1.0) -> Scan:
     """Return scan number `index` of the series `seed`.
 
     The scan depends on nothing but its arguments; eye and lesions are the same at every resolution.
@@ -42,9 +43,12 @@ def render(seed: int, index: int = 0, *, label: str | None = None, resolution: t
         resolution: rows and columns. Rendered at 496 rows or more, then averaged by area.
         masks: also return the layer and lesion masks.
         border: False leaves out white wedges and black margins, as `convert` does with those of real scans.
+        speckle_seed: of other speckle over the same eye, as if it were scanned again; default: the scan's own.
+        lesion_scale: factor on the size of all lesions, the rest of the picture and its speckle unchanged; 0 heals.
     """
     assert label is None or label in CLASSES, label
     assert all(1 <= size <= _PIXEL_LIMIT for size in resolution), resolution
+    assert lesion_scale >= 0, lesion_scale
     rng = np.random.Generator(np.random.Philox(key=[seed, index]))
     drawn = CLASSES[int(rng.integers(len(CLASSES)))]
     label = label or drawn
@@ -55,8 +59,12 @@ def render(seed: int, index: int = 0, *, label: str | None = None, resolution: t
     edge = edge if border else Border()
     around = draw_surroundings(rng, eye, frame)
     lesions = draw_lesions(rng, label, eye, frame)
+    if lesion_scale != 1:
+        lesions = lesions.scaled(lesion_scale)
     tops = _tops(rng, eye, frame, lesions)
     grey, lesion_mask = paint(rng, frame, eye, lesions, around, tops, eye.disc(frame))
+    if speckle_seed is not None:
+        rng = np.random.Generator(np.random.Philox(key=[speckle_seed, index]))
     picture = (expose(grey, frame, camera, rng) * np.float32(255) + np.float32(0.5)).astype(np.uint8)
     hidden = outside(frame, edge)
     if hidden is not None:
