@@ -30,11 +30,12 @@ FORMAT = "stylegan_oct-1"
 INDEX = "dataset.json"
 MANIFEST = "manifest.jsonl"
 SPLITS = ("train", "val", "test")
+SYNTHETIC = "synthetic"  # source and only split of what a generator drew: nobody trains on it unaware
 PER_FOLDER = 1000  # images in one folder of the zip, as StyleGAN tools lay it out
 ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can hold: the same images give the same bytes
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
-Source = Literal["phantom", "scans"]
+Source = Literal["phantom", "scans", "synthetic"]
 
 
 class ArchiveWriter:
@@ -45,7 +46,7 @@ class ArchiveWriter:
         resolution: width and height of every image, in pixels.
         channels: 1 (grey) or 3 (RGB).
         classes: names in the order of the labels; empty for data without labels.
-        source: "phantom" or "scans".
+        source: "phantom", "scans" or "synthetic"; the last has the one split "synthetic", which the others have not.
         extra: further keys of dataset.json.
     Raises:
         DataError: the file cannot be written, for instance on a full disk; nothing is left behind.
@@ -53,7 +54,7 @@ class ArchiveWriter:
 
     def __init__(self, dest: Path, *, resolution: int, channels: int, classes: Sequence[str], source: str,
                  extra: Mapping[str, Any] | None = None) -> None:
-        assert channels in (1, 3) and source in ("phantom", "scans"), (channels, source)
+        assert channels in (1, 3) and source in ("phantom", "scans", SYNTHETIC), (channels, source)
         self._dest = dest
         self._shape = (resolution, channels)
         self._classes = list(classes)
@@ -74,7 +75,7 @@ class ArchiveWriter:
     def add_image(self, split: str, png: bytes, label: int | None, row: Mapping[str, Any]) -> str:
         """Add one PNG and its row of the manifest; return its name within the archive."""
         resolution, channels = self._shape
-        assert split in SPLITS, split
+        assert split in ((SYNTHETIC,) if self._index["source"] == SYNTHETIC else SPLITS), split
         assert png_shape(png) == (resolution, resolution, channels), f"{png_shape(png)} is not {self._shape}"
         assert label is None if not self._classes else label in range(len(self._classes)), label
         number = self._counts.get(split, 0)
@@ -154,7 +155,7 @@ class Archive:
     def splits(self) -> tuple[str, ...]:
         """The splits that hold images; an archive without split folders is all "train"."""
         found = {_split_of(name) for name in self._names}
-        return tuple(split for split in SPLITS if split in found)
+        return tuple(split for split in (*SPLITS, SYNTHETIC) if split in found)
 
     def names(self, split: str) -> list[str]:
         """Return the names of the images of a split, sorted.
@@ -265,7 +266,7 @@ def _is_image(name: str) -> bool:
 
 def _split_of(name: str) -> str:
     first = name.partition("/")[0]
-    return first if first in SPLITS else "train"
+    return first if first in (*SPLITS, SYNTHETIC) else "train"
 
 
 def _brief(error: BaseException) -> str:

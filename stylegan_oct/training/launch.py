@@ -18,7 +18,7 @@ from dnnlib.errors import ConfigError, DataError, TrainingError
 from dnnlib.files import atomic_write, sha256_of
 from dnnlib.rundir import RunDir, create_run, find_run
 from stylegan_oct.config import PRESETS, DataConfig, TrainConfig, default_preset, fit_to_device
-from stylegan_oct.data.archive import Archive
+from stylegan_oct.data.archive import SYNTHETIC, Archive
 from stylegan_oct.model import find_generator
 from stylegan_oct.training import loop
 from torch_utils import checkpoint
@@ -41,6 +41,9 @@ def data_config(archive_path: Path, world: World) -> DataConfig:
         DataError: it cannot be read or holds nothing to train on.
     """
     archive = Archive(archive_path)
+    if archive.source == SYNTHETIC:
+        raise DataError(f"{archive_path} holds pictures that a generator drew; training on them teaches its "
+                        "mistakes as truth. Give scans; to go on from that generator, add --start-from.")
     if "train" not in archive.splits:
         raise DataError(f"{archive_path} holds no training images. Convert again with a larger share for training.")
     return DataConfig(path=str(archive_path), fingerprint=archive.fingerprint, resolution=archive.resolution,

@@ -1,0 +1,41 @@
+"""`library`: draw many pictures once, with their latents, to search in."""
+
+from pathlib import Path
+
+import click
+
+from dnnlib.progress import progress_bar
+from tools._options import checkpoint_option, device_option
+
+EPILOG = """\b
+Examples:
+  python -m tools library                                  # 2000 pictures of the demo generator, half a minute
+  python -m tools library --out data/library-oct256.zip --count 20000 -c runs/00003-oct256-256px-b32
+"""
+
+
+@click.command(epilog=EPILOG)
+@checkpoint_option
+@click.option("--count", type=click.IntRange(min=1), default=2000, show_default=True,
+              help="Pictures, spread evenly over the classes; a larger number goes on with a library that is there.")
+@click.option("--psi", type=float, default=1.0, show_default=True, help="Truncation: below 1 nearer to the mean.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the first picture.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="The zip. [default: in data/]")
+@click.option("--overwrite", is_flag=True, help="Replace a library of another checkpoint, psi or seed.")
+@click.option("--batch", type=click.IntRange(min=1), default=32, show_default=True, help="Pictures at once.")
+@device_option
+def library(checkpoint: str | None, count: int, psi: float, seed: int, out: Path | None, overwrite: bool, batch: int,
+            device: str | None) -> None:
+    """Draw a library of synthetic pictures with their latents; `neighbours` and `atlas` search in it."""
+    from stylegan_oct.latent.library import default_path, write_library
+    from stylegan_oct.model import load_generator
+    from torch_utils.distributed import init_world
+
+    G = load_generator(checkpoint, device=init_world(device).device)
+    dest = out or default_path(G, psi=psi, seed=seed)
+    with progress_bar("drawing", count) as update:
+        held = write_library(dest, G, count=count, psi=psi, seed=seed, batch=batch, overwrite=overwrite,
+                             progress=update)
+    click.echo(f"{held} synthetic pictures in {dest}")
+    if held < count:
+        click.echo("The same command goes on from here.")
