@@ -23,6 +23,7 @@ COMMANDS = {
     "library": "Draw many synthetic scans once, with their latents, to search in.",
     "export": "Write a generator as one small file to hand on.",
     "info": "Show what a checkpoint or an archive holds.",
+    "walk": "Film a walk through the latent space: seeds, class to class, scan to scan.",
 }
 
 
