@@ -25,12 +25,13 @@ class Picture:
     facts: dict[str, Any]      # width, height, format, mode, bits; pages and coloured where they matter
 
 
-def decode(data: bytes, channels: int = 1) -> Picture:
+def decode(data: bytes, channels: int = 1, *, page: int = 0) -> Picture:
     """Return the picture in the bytes, without anything else that the file carries (EXIF, comments, profiles).
 
     Args:
         data: a file.
         channels: 1 for grey (luma of colour pictures), 3 for RGB.
+        page: which one, of a file with several.
     Raises:
         Refusal: it is not an image of a format read here, damaged, huge, tiny, or shows nothing.
     """
@@ -38,10 +39,12 @@ def decode(data: bytes, channels: int = 1) -> Picture:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd EXIF and TIFF tags; what matters raises
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                if page:
+                    image.seek(page)
                 _check_geometry(image)
                 facts = {"width": image.width, "height": image.height, "format": image.format, "mode": image.mode}
                 if getattr(image, "n_frames", 1) > 1:
-                    facts["pages"] = getattr(image, "n_frames", 1)  # the first is taken
+                    facts["pages"] = getattr(image, "n_frames", 1)
                 image.load()
                 pixels, more = _to_bytes(image, channels)
     except Refusal:

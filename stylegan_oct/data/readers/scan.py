@@ -1,0 +1,119 @@
+"""The B-scans of any file that is read here, found by its content and else by its suffix."""
+
+import re
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+from dnnlib.errors import ConfigError, DataError
+from stylegan_oct.data.readers.bscan import BScan, Volume
+from stylegan_oct.data.readers.dicom import open_dicom
+from stylegan_oct.data.readers.e2e import open_e2e
+from stylegan_oct.data.readers.heyex import open_vol, open_xml
+from stylegan_oct.data.readers.image import decode
+from stylegan_oct.data.sources import SUFFIXES as PICTURES
+from stylegan_oct.data.sources import FolderFiles, Refusal
+
+__all__ = ["BScan", "Volume", "choose", "open_volume", "read_scans"]
+
+VOLUMES: dict[str, Callable[[Path], Volume]] = {
+    ".dcm": open_dicom, ".dicom": open_dicom, ".vol": open_vol, ".xml": open_xml, ".e2e": open_e2e}
+SUFFIXES = (*PICTURES, *VOLUMES)
+KNOWN = "PNG, JPEG, TIFF, DICOM, and Heidelberg .vol, .xml and .e2e"
+
+
+def read_scans(path: Path | str, selection: str = "all", *, channels: int = 1) -> Iterator[BScan]:
+    """Yield the chosen B-scans of a file, one in memory at a time.
+
+    Args:
+        path: PNG, JPEG, TIFF (each page a B-scan), DICOM ophthalmic tomography, Heidelberg .vol, .xml or .e2e.
+        selection: "all", "middle", or numbers from 1 such as "3-9" or "1,5,20-24".
+        channels: 3 keeps the colours of pictures.
+    Raises:
+        ConfigError: the selection makes no sense, or a package for this format is missing.
+        DataError: the file or one of the B-scans cannot be read, or none has the chosen numbers.
+    """
+    number = 0
+    try:
+        volume = open_volume(Path(path), channels=channels)
+        for index in choose(volume.count, selection):
+            number = index + 1
+            yield volume.read(index)
+    except Refusal as refusal:
+        raise DataError(f"{path}{f', B-scan {number}' if number else ''}: {refusal}.") from None
+
+
+def open_volume(path: Path, *, channels: int = 1) -> Volume:
+    """Return the B-scans of a file, none of them read yet.
+
+    Raises:
+        ConfigError: a package for this format is missing.
+        Refusal: the file cannot be used.
+    """
+    if not path.exists():
+        raise Refusal("does not exist")
+    if not path.is_file():
+        raise Refusal("is not a regular file")
+    try:
+        reader = _reader(path)
+        return reader(path) if reader else _open_picture(path, channels)
+    except OSError as error:
+        raise Refusal(f"cannot be read: {error.strerror or 'input or output error'}") from None
+
+
+def choose(count: int, selection: str) -> list[int]:
+    """Return the indices, from 0, that a selection takes of so many B-scans; numbers beyond the last are left out.
+
+    Raises:
+        ConfigError: the selection makes no sense.
+        Refusal: it takes none.
+    """
+    if selection == "all":
+        return list(range(count))
+    if selection == "middle":
+        return [count // 2]
+    ranges = []
+    for part in selection.split(","):
+        match = re.fullmatch(r"\s*(\d{1,9})(?:-(\d{1,9}))?\s*", part)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+        if not 1 <= first <= last:
+            raise ConfigError(f"B-scans are chosen with all, middle, or numbers from 1 such as 3-9 or 1,5,20-24; "
+                              f"got {selection!r}.")
+        ranges.append((first, last))
+    taken = [index for index in range(count) if any(first <= index + 1 <= last for first, last in ranges)]
+    if not taken:
+        raise Refusal(f"holds {count} B-scan{'s' * (count > 1)}, none of those chosen ({selection})")
+    return taken
+
+
+def _reader(path: Path) -> Callable[[Path], Volume] | None:
+    """Return what opens the file; None for pictures."""
+    with open(path, "rb") as file:
+        start = file.read(132)
+    if not start:
+        raise Refusal("is empty (0 bytes)")
+    if start[128:] == b"DICM":
+        return open_dicom
+    if start.startswith(b"HSF-OCT"):
+        return open_vol
+    if start.startswith(b"CMDb"):
+        return open_e2e
+    if start.startswith((b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"MM\0*")):
+        return None
+    suffix = path.suffix.lower()
+    if suffix in VOLUMES:
+        return VOLUMES[suffix]
+    if suffix in PICTURES:
+        return None
+    raise Refusal(f"is of no format that is read here: {KNOWN}")
+
+
+def _open_picture(path: Path, channels: int) -> Volume:
+    data = FolderFiles(path.parent).read(path.name)
+    first = decode(data, channels)
+    return Volume(first.facts.get("pages", 1), partial(_read_page, data, channels))
+
+
+def _read_page(data: bytes, channels: int, index: int) -> BScan:
+    picture = decode(data, channels, page=index)
+    return BScan(pixels=picture.pixels, number=index + 1, coloured=picture.facts.get("coloured", 0.0))
