@@ -122,6 +122,16 @@ def resize(images: Tensor, side: int | None) -> Tensor:
     return interpolate(images, (side, side), mode="bilinear", align_corners=False, antialias=True)
 
 
+def centred(features: Tensor, mean: Tensor | None = None) -> Tensor:
+    """Return pooled features [N, dim] less a mean [dim], at unit length; squared distances are then 2 - 2 cosine.
+
+    What all scans have in common, most of an embedding, goes with the mean: take that of a large set, such as the
+    library that is searched. Default: the mean of these features themselves.
+    """
+    moved = features - (features.mean(dim=0) if mean is None else mean)
+    return moved / moved.norm(dim=1, keepdim=True).clamp_min(1e-12)
+
+
 def as_rgb(images: Tensor) -> Tensor:
     """Return grey images [N, 1, H, W] with three equal channels; RGB as it is."""
     assert images.shape[1] in (1, 3), images.shape
