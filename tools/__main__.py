@@ -19,6 +19,7 @@ COMMANDS = {
     "phantom": "Simulate a data set of retinal OCT scans.",
     "convert": "Turn a folder, zip or CSV of scans into an archive for training.",
     "train": "Train a generator, or go on with an unfinished run.",
+    "train-detector": "Learn to tell the classes of an archive apart: the class oracle.",
     "generate": "Draw synthetic scans from a checkpoint.",
     "library": "Draw many synthetic scans once, with their latents, to search in.",
     "export": "Write a generator as one small file to hand on.",

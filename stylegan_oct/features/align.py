@@ -24,11 +24,11 @@ def retina_row(picture: Grey) -> float:
 
     The mean row of the light above the background, squared, which favours the bright layers over the choroid.
     """
-    step = tuple(max(size // BLOCKS, 1) for size in picture.shape)
-    rows, columns = (size // one for size, one in zip(picture.shape, step, strict=True))
-    cut = picture[:rows * step[0], :columns * step[1]]
-    small = cut.reshape(rows, step[0], columns, step[1]).mean(axis=(1, 3), dtype=np.float32)
+    height, width = picture.shape
+    down, across = max(height // BLOCKS, 1), max(width // BLOCKS, 1)
+    rows, columns = height // down, width // across
+    cut = picture[:rows * down, :columns * across]
+    small = cut.reshape(rows, down, columns, across).mean(axis=(1, 3), dtype=np.float32)
     light = np.square(np.maximum(small - np.percentile(small, FLOOR_PERCENTILE), 0)).sum(axis=1)  # [rows]
-    if not light.any():
-        return (picture.shape[0] - 1) / 2
-    return float(light @ np.arange(rows) / light.sum() * step[0] + (step[0] - 1) / 2)
+    centroid = float(np.average(np.arange(rows), weights=light)) if light.any() else (rows - 1) / 2
+    return centroid * down + (down - 1) / 2

@@ -129,7 +129,8 @@ def centred(features: Tensor, mean: Tensor | None = None) -> Tensor:
     library that is searched. Default: the mean of these features themselves.
     """
     moved = features - (features.mean(dim=0) if mean is None else mean)
-    return moved / moved.norm(dim=1, keepdim=True).clamp_min(1e-12)
+    unit: Tensor = moved / torch.linalg.vector_norm(moved, dim=1, keepdim=True).clamp_min(1e-12)
+    return unit
 
 
 def as_rgb(images: Tensor) -> Tensor:

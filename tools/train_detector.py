@@ -1,0 +1,52 @@
+"""`train-detector`: learn to tell the classes of an archive apart."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import click
+
+from dnnlib.progress import progress_bar
+from tools._options import device_option
+
+EPILOG = """\b
+Examples:
+  python -m tools train-detector scans-64.zip --out detector.safetensors
+  python -m tools train-detector OCT2017 --resolution 128 --kimg 200
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("archive", required=False)
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), default=Path("out/detector.safetensors"),
+              show_default=True, help="File to write.")
+@click.option("-r", "--resolution", type=int, help="Pixels it looks at. [default: the archive's, at most 128]")
+@click.option("--kimg", type=click.FloatRange(min=0, min_open=True), default=32.0, show_default=True,
+              help="Length in 1000 images.")
+@click.option("--batch", type=click.IntRange(min=2), default=64, show_default=True, help="Pictures per update.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of weights and draws.")
+@click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
+@device_option
+def train_detector(archive: str | None, out: Path, resolution: int | None, kimg: float, batch: int, seed: int,
+                   as_json: bool, device: str | None) -> None:
+    """Learn to tell the classes of ARCHIVE apart, and say how well that goes on scans not learned from.
+
+    ARCHIVE is an archive, or scans as `convert` takes them; without it, simulated scans.
+    """
+    from stylegan_oct.data.prepare import prepare_archive
+    from stylegan_oct.features.oct_training import OctTraining, train_oct
+    from torch_utils.distributed import init_world
+
+    settings = OctTraining(nimg=round(1000 * kimg), batch=batch, resolution=resolution, seed=seed)
+    place = prepare_archive(archive, None, preset=None, cache=Path("data"), say=lambda line: click.echo(line, err=True))
+    with progress_bar("learning", settings.nimg) as update:
+        info = train_oct(place, out, settings, device=init_world(device).device, progress=update)
+    if as_json:
+        click.echo(json.dumps({"file": str(out), **dataclasses.asdict(info)}))
+        return
+    click.echo(f"{out}: {info.resolution} px, {len(info.classes)} classes")
+    for split, count in info.count.items():
+        shares = "  ".join(f"{name} {info.right[split][name]}/{n}" for name, n in count.items())
+        click.echo(f"{split:5} {info.accuracy(split):.1%} right on average of the classes   {shares}")
+    if not info.count:
+        click.echo("how well it does is not known: the archive has no split val or test")
