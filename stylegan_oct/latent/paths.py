@@ -1,60 +1,66 @@
-"""Curves through latents or labels, and the pace at which they are walked. Time runs from 0 to 1."""
+"""Shortest paths from the left to the right side of many pictures at once, by dynamic programming.
 
-from collections.abc import Callable
+Chiu et al. 2010 ("Automatic segmentation of seven retinal layers in SDOCT images"): a boundary of a layer is the path
+of least cost across the scan, where the cost is low on strong gradients of the wanted sign.
+"""
+
+from typing import cast
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from scipy.interpolate import CubicSpline, PchipInterpolator
-from torch import Tensor
 
-Times = NDArray[np.float64]         # [N], from 0 to 1
-Curve = Callable[[Times], Tensor]   # [N] -> [N, ...], float32
+Plane = NDArray[np.float32]    # [N, W, Z]: the depth runs along the last axis
+Curve = NDArray[np.float64]    # [N, W]
 
-
-def frame_times(frames: int, *, closed: bool) -> Times:
-    """Return the times of the frames; those of a loop stop one short of 1, which is its first frame again."""
-    return np.linspace(0.0, 1.0, frames, endpoint=not closed)
+FAR = np.float32(1e6)    # cost of a place where the path may not go
 
 
-def spline(keys: Tensor, *, closed: bool) -> Curve:
-    """Return the cubic spline through the keys [K, ...] at equal distances in time, K at least 2.
+def shortest_path(cost: Plane, fine: Plane, *, steepest: int, linear: float, quadratic: float) -> Curve:
+    """Return the depth index of the cheapest path over the columns, refined below a step of the grid.
 
-    Velocity and acceleration have no jumps; on a loop none where it closes either. It swings out a little beyond the
-    keys. An open curve through two keys is a straight line.
-    """
-    known = torch.cat([keys, keys[:1]]) if closed else keys
-    times = np.linspace(0.0, 1.0, len(known))
-    curve = CubicSpline(times, known.double().cpu().numpy(), bc_type="periodic" if closed else "natural")
-    return lambda t: torch.from_numpy(curve(t)).to(keys)
-
-
-def eased(keys: Tensor, *, closed: bool) -> Curve:
-    """Return straight lines through the keys [K, ...], slow near each: 3 s^2 - 2 s^3 of the way after a share s.
-
-    It stays between the keys, so that a mixture of labels stays a mixture.
-    """
-    known = torch.cat([keys, keys[:1]]) if closed else keys
-
-    def curve(times: Times) -> Tensor:
-        place = torch.as_tensor(times) * (len(known) - 1)
-        begin = place.floor().clamp(max=len(known) - 2).long()
-        share = (place - begin).to(keys).reshape(-1, *[1] * (keys.ndim - 1))
-        return torch.lerp(known[begin], known[begin + 1], share * share * (3 - 2 * share))
-
-    return curve
-
-
-def constant_speed(lengths: NDArray[np.float64]) -> Callable[[Times], Times]:
-    """Return a function from times to the times at which a walker of constant speed is there.
+    Minimises the sum over the columns of cost[x, z(x)] + linear |s| + quadratic s^2, where s = z(x) - z(x - 1).
 
     Args:
-        lengths: [M] at least 0, of M pieces of the way that take 1/M of the time each.
+        cost: [N, W, Z], float32; FAR where the path may not go.
+        fine: [N, W, Z], float32; low on the boundary itself, for the last refinement.
+        steepest: largest |s|.
+        linear: cost of a step of one index.
+        quadratic: cost of the square of a step.
+    Returns:
+        [N, W], in indices of Z. The minimum of the parabola through the three values of `fine` around the path.
     """
-    total = float(lengths.sum())
-    if not total > 0:
-        return lambda t: t
-    # A thousandth of the mean piece on each keeps the way rising where nothing changes.
-    walked = np.concatenate([[0.0], np.cumsum(lengths + 1e-3 * total / len(lengths))])
-    inverse = PchipInterpolator(walked / walked[-1], np.linspace(0.0, 1.0, len(walked)))
-    return lambda t: np.asarray(inverse(t), dtype=np.float64)
+    count, width, depth = cost.shape
+    steps = np.arange(-steepest, steepest + 1)
+    price = (linear * np.abs(steps) + quadratic * steps**2).astype(np.float32)
+    origin = np.empty((width, count, depth), np.int8)
+    padded = np.full((count, depth + 2 * steepest), FAR, np.float32)
+    total = cost[:, 0].copy()
+    for x in range(1, width):
+        padded[:, steepest:steepest + depth] = total
+        best = padded[:, steepest:steepest + depth] + price[steepest]
+        came = np.zeros((count, depth), np.int8)
+        for step, extra in zip(steps, price, strict=True):
+            if step == 0:
+                continue
+            other = padded[:, steepest + step:steepest + step + depth] + extra
+            cheaper = other < best
+            np.copyto(best, other, where=cheaper)
+            np.copyto(came, np.int8(step), where=cheaper)
+        origin[x] = came
+        total = best + cost[:, x]
+    path = np.empty((count, width), np.intp)
+    each = np.arange(count)
+    path[:, -1] = total.argmin(axis=1)
+    for x in range(width - 1, 0, -1):
+        path[:, x - 1] = path[:, x] + origin[x, each, path[:, x]]
+    return path + _parabola_shift(fine, path)
+
+
+def _parabola_shift(fine: Plane, path: NDArray[np.intp]) -> Curve:
+    middle = np.clip(path, 1, fine.shape[2] - 2)
+    before, here, after = (np.take_along_axis(fine, (middle + step)[..., None], axis=2)[..., 0].astype(np.float64)
+                           for step in (-1, 0, 1))
+    bend = before - 2 * here + after
+    usable = (middle == path) & (bend > 1e-6)
+    shift = np.where(usable, 0.5 * (before - after) / np.where(usable, bend, 1), 0)
+    return cast(Curve, np.clip(shift, -0.5, 0.5))

@@ -1,0 +1,218 @@
+"""What a clinician measures in a scan, from the picture alone: thickness, drusen, fluid, foci.
+
+    found = measure(pictures)                        # uint8 [N, H, W]
+    found.values["central_thickness_um"]             # float64 [N], NaN where it cannot be told
+    found.reasons["central_thickness_um"]            # why, or None
+
+The boundaries are shortest paths (Chiu et al. 2010); docs/biomarkers.md tells how far each number can be trusted at
+which resolution.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d, minimum_filter1d
+
+from stylegan_oct.latent.lesions import find_drusen, find_fluid, find_foci
+from stylegan_oct.latent.paths import Curve
+from stylegan_oct.latent.segment import Boundaries, Grid, Mask, find_boundaries, resampling, to_grid
+
+# name -> (unit, meaning)
+BIOMARKERS: Final = {
+    "central_thickness_um": ("um", "mean thickness, ILM to Bruch's membrane, within 0.5 mm of the fovea"),
+    "mean_thickness_um": ("um", "the same over the whole scan"),
+    "rpe_elevation_max_um": ("um", "greatest distance from the RPE's outer border to Bruch's membrane"),
+    "rpe_elevation_area_mm2": ("mm2", "area between the RPE and Bruch's membrane: drusen and detachments"),
+    "drusen_count": ("", "elevations of 20 to 180 um that are at most 1 mm wide; touching ones by their tops"),
+    "drusen_height_um": ("um", "height of the highest druse"),
+    "drusen_area_mm2": ("mm2", "area under the drusen"),
+    "intraretinal_fluid_mm2": ("mm2", "dark area within the retina: cysts"),
+    "subretinal_fluid_mm2": ("mm2", "dark area between the retina and the RPE"),
+    "foci_count": ("", "bright spots of 20 to 40 um between the ganglion cells and the photoreceptors"),
+}
+NAMES: Final = tuple(BIOMARKERS)
+UNITS: Final = {name: unit for name, (unit, _) in BIOMARKERS.items()}
+MEANINGS: Final = {name: meaning for name, (_, meaning) in BIOMARKERS.items()}
+
+DEPTH_UM: Final = 496 * 3.872    # what the rows of a Spectralis scan span
+WIDTH_UM: Final = 5900.0         # and the columns of one of 20 degrees
+CENTRE_MM: Final = 0.5
+BATCH: Final = 16                # pictures at once; more gain nothing
+
+LEAST_CONTRAST = 12.0            # grey values between background and brightest layer
+LEAST_RISE, LEAST_FALL = 0.12, 0.08    # of normalised grey at the ILM and below the RPE, averaged over LOCAL_UM
+LOCAL_UM = 150.0
+LEAST_KNOWN = 0.6                # share of the columns that a measurement needs
+FOCI_PITCH_UM = (12.0, 30.0)     # a focus of 30 um must fill more than a pixel
+COUNT_PITCH_UM = (16.0, 50.0)    # drusen of 100 um must be parted from their neighbours
+PIT_UM, PIT_REACH_MM = 22.0, 1.3    # depth of the fovea below its rims, and how far these are away
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """Biomarkers of N pictures and the lines they were read from."""
+
+    values: dict[str, NDArray[np.float64]]    # [N] by name
+    reasons: dict[str, list[str | None]]      # why a value is NaN
+    ilm: Curve                  # [N, W] depth in pixels from the upper edge: row r spans r to r + 1; NaN where unknown
+    rpe: Curve                  # outer border of the RPE
+    bruch: Curve
+    fovea: NDArray[np.float64]  # [N], column of the fovea in pixels; NaN where there is none to be seen
+    fluid: NDArray[np.uint8]    # [N, H, W], 1 within the retina, 2 under it
+    foci: Mask                  # [N, H, W], the middles of the foci
+    um_per_px: tuple[float, float]    # (z, x)
+
+    def __len__(self) -> int:
+        return len(self.fovea)
+
+
+def default_um_per_px(height: int, width: int) -> tuple[float, float]:
+    """Return (z, x) um per pixel of a picture that shows a whole Spectralis scan of 20 degrees."""
+    return DEPTH_UM / height, WIDTH_UM / width
+
+
+def measure(pictures: NDArray[np.uint8], um_per_px: tuple[float, float] | None = None, valid: Mask | None = None,
+            progress: Callable[[int], object] = lambda _: None) -> Measurements:
+    """Return the biomarkers of grey pictures.
+
+    Args:
+        pictures: uint8 [N, H, W], at least one of at least 16 x 16.
+        um_per_px: (z, x) size of a pixel; default: 1920 um over the rows, 5.9 mm over the columns.
+        valid: bool [N, H, W] or [H, W], false in padding; default: all is scan.
+        progress: called with the number of pictures done.
+    """
+    assert pictures.ndim == 3 and pictures.dtype == np.uint8, (pictures.shape, pictures.dtype)
+    count, height, width = pictures.shape
+    assert count >= 1 and height >= 16 and width >= 16, pictures.shape
+    scale = um_per_px or default_um_per_px(height, width)
+    if valid is not None:
+        valid = np.broadcast_to(valid, pictures.shape)
+    parts = []
+    for begin in range(0, count, BATCH):
+        part = slice(begin, begin + BATCH)
+        parts.append(_measure(pictures[part], scale, None if valid is None else valid[part]))
+        progress(min(begin + BATCH, count))
+    return _joined(parts, scale)
+
+
+def _measure(pictures: NDArray[np.uint8], scale: tuple[float, float], valid: Mask | None) -> Measurements:
+    grid = to_grid(pictures, valid, scale)
+    lines = find_boundaries(grid)
+    known, why = _known(grid, lines)
+    thickness = np.where(known, (lines.bruch - lines.ilm) * grid.z_um, np.nan)
+    fovea = _find_fovea(thickness, known, grid.x_um)
+    drusen, fluid, foci = find_drusen(grid, lines, known), find_fluid(grid, lines, known), find_foci(grid, lines, known)
+    mm2 = grid.z_um * grid.x_um * 1e-6
+    raised = np.where(known, drusen.elevation_um, 0)
+    middle = np.where(np.isnan(fovea), (known.shape[1] - 1) / 2, fovea)
+    near = np.abs(np.arange(known.shape[1]) - middle[:, None]) * grid.x_um <= 1000 * CENTRE_MM
+    values = {
+        "central_thickness_um": _mean(thickness, near & known),
+        "mean_thickness_um": _mean(thickness, known),
+        "rpe_elevation_max_um": raised.max(axis=1),
+        "rpe_elevation_area_mm2": raised.sum(axis=1) * grid.x_um * 1e-6,
+        "drusen_count": drusen.count, "drusen_height_um": drusen.height_um, "drusen_area_mm2": drusen.area_mm2,
+        "intraretinal_fluid_mm2": fluid.inside.sum(axis=(1, 2)) * mm2,
+        "subretinal_fluid_mm2": fluid.under.sum(axis=(1, 2)) * mm2,
+        "foci_count": foci.sum(axis=(1, 2)).astype(float),
+    }
+    reasons = _reasons(known, near, why, scale)
+    for name, lacks in reasons.items():
+        values[name] = np.where([reason is None for reason in lacks], values[name], np.nan)
+    return _in_pixels(pictures.shape, scale, grid, lines, known, fovea, (fluid.inside, fluid.under, foci),
+                      (values, reasons))
+
+
+def _mean(values: Curve, where: Mask) -> NDArray[np.float64]:
+    total = np.where(where, values, 0).sum(axis=1)
+    mean: NDArray[np.float64] = total / np.maximum(where.sum(axis=1), 1)
+    return mean
+
+
+def _known(grid: Grid, lines: Boundaries) -> tuple[Mask, list[str]]:
+    """Return which columns show all boundaries, [N, W], and what most others lack."""
+    depth = grid.grey.shape[2]
+
+    def local(steps: Curve) -> Curve:
+        smooth: Curve = gaussian_filter1d(steps, LOCAL_UM / grid.x_um, axis=1, mode="nearest")
+        return smooth
+
+    seen = (local(lines.rise) >= LEAST_RISE) & (local(lines.fall) >= LEAST_FALL)
+    seen &= (grid.contrast >= LEAST_CONTRAST)[:, None]
+    cut = (lines.ilm < 1.5) | (lines.bruch > depth - 1.5)
+    rows = (np.arange(depth) > lines.ilm[..., None] - 3) & (np.arange(depth) < lines.bruch[..., None] + 3)
+    hidden = cast(Mask, (rows & ~grid.valid).any(axis=2))
+    causes = {"padding hides the retina": hidden, "the frame cuts the retina off": cut & ~hidden,
+              "no retina is seen": ~seen & ~cut & ~hidden}
+    names = list(causes)
+    most = np.argmax([where.sum(axis=1) for where in causes.values()], axis=0)
+    return seen & ~cut & ~hidden, [names[place] for place in most]
+
+
+def _reasons(known: Mask, near: Mask, why: Sequence[str], scale: tuple[float, float]) -> dict[str, list[str | None]]:
+    """Return for each biomarker and picture why it cannot be told, or None."""
+    whole = known.mean(axis=1)
+    centre = (known & near).sum(axis=1) / np.maximum(near.sum(axis=1), 1)
+    reasons: dict[str, list[str | None]] = {}
+    for name in NAMES:
+        share = centre if name == "central_thickness_um" else whole
+        where = "of the centre" if name == "central_thickness_um" else "of the columns"
+        reasons[name] = [None if part >= LEAST_KNOWN else f"{lack} in {1 - part:.0%} {where}"
+                         for part, lack in zip(share, why, strict=True)]
+    for name, limits in (("foci_count", FOCI_PITCH_UM), ("drusen_count", COUNT_PITCH_UM)):
+        if any(um > limit for um, limit in zip(scale, limits, strict=True)):
+            coarse = (f"pixels of {scale[0]:.0f} x {scale[1]:.0f} um are too coarse: "
+                      f"{limits[0]:.0f} x {limits[1]:.0f} is the most")
+            reasons[name] = [reason or coarse for reason in reasons[name]]
+    return reasons
+
+
+def _find_fovea(thickness: Curve, known: Mask, x_um: float) -> NDArray[np.float64]:
+    """Return the column where the retina is thinnest between two rims, [N]; NaN where it has no pit."""
+    columns = np.arange(thickness.shape[1])
+    result = np.full(len(thickness), np.nan)
+    reach = max(2, round(1000 * PIT_REACH_MM / x_um))
+    for number, (curve, good) in enumerate(zip(thickness, known, strict=True)):
+        if good.mean() < 0.3:
+            continue
+        smooth = gaussian_filter1d(np.interp(columns, columns[good], curve[good]), 70 / x_um, mode="nearest")
+        lowest = np.flatnonzero(smooth == minimum_filter1d(smooth, 2 * (reach // 2) + 1, mode="nearest"))
+        lowest = lowest[(lowest > 0.15 * len(columns)) & (lowest < 0.85 * len(columns))]
+        depths = [min(smooth[max(0, at - reach):at + 1].max(), smooth[at:at + reach].max()) - smooth[at]
+                  for at in lowest]
+        if depths and max(depths) >= PIT_UM:
+            result[number] = lowest[int(np.argmax(depths))]
+    return result
+
+
+def _in_pixels(shape: tuple[int, int, int], scale: tuple[float, float], grid: Grid, lines: Boundaries, known: Mask,
+               fovea: NDArray[np.float64], found: tuple[Mask, Mask, Mask],
+               numbers: tuple[dict[str, NDArray[np.float64]], dict[str, list[str | None]]]) -> Measurements:
+    """Return what was found on the grid in the pixels of the pictures."""
+    _, height, width = shape
+    _, cols, rows = grid.grey.shape
+    across = resampling(cols, width).astype(np.float64)
+    seen = known.astype(np.float64) @ across.T > 0.5
+    curves = [np.where(seen, (line @ across.T) * (height / rows), np.nan)
+              for line in (lines.ilm, lines.rpe, lines.bruch)]
+    pick_row, pick_col = (((np.arange(n) + 0.5) * (full / n)).astype(int)
+                          for n, full in ((height, rows), (width, cols)))
+    inside, under = (mask[:, pick_col][:, :, pick_row].transpose(0, 2, 1) for mask in found[:2])
+    foci = np.zeros(shape, bool)
+    number, x, z = np.nonzero(found[2])
+    foci[number, (z * height) // rows, (x * width) // cols] = True
+    fluid = inside.astype(np.uint8) + 2 * under.astype(np.uint8)
+    return Measurements(*numbers, curves[0], curves[1], curves[2], (fovea + 0.5) * (width / cols) - 0.5, fluid, foci,
+                        scale)
+
+
+def _joined(parts: Sequence[Measurements], scale: tuple[float, float]) -> Measurements:
+    values = {name: np.concatenate([part.values[name] for part in parts]) for name in NAMES}
+    reasons = {name: [reason for part in parts for reason in part.reasons[name]] for name in NAMES}
+    ilm, rpe, bruch, fovea = (np.concatenate([getattr(part, name) for part in parts])
+                              for name in ("ilm", "rpe", "bruch", "fovea"))
+    return Measurements(values, reasons, ilm, rpe, bruch, fovea, np.concatenate([part.fluid for part in parts]),
+                        np.concatenate([part.foci for part in parts]), scale)

@@ -1,0 +1,213 @@
+"""Boundaries of the retina: inner limiting membrane, outer border of the RPE, Bruch's membrane.
+
+Every picture is measured on a grid of about the pitch at which Spectralis scans are shown at 256 to 512 px: finer
+pictures are averaged, coarser ones interpolated, and all constants are lengths in um. Depths count from the upper edge
+of the picture, so that row r spans the depths r to r + 1.
+"""
+
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import solveh_banded
+from scipy.ndimage import gaussian_filter1d
+
+from stylegan_oct.latent.paths import FAR, Curve, Plane, shortest_path
+
+Mask = NDArray[np.bool_]
+
+PITCH_Z_UM = (3.7, 7.8)      # finest and coarsest grid: coarser, the RPE (16 um) is lost between its neighbours
+PITCH_X_UM = (15.0, 25.0)    # the optics resolve about 15 um across
+TISSUE = 0.22                # normalised grey that parts vitreous and fluid (0) from the darkest layer, the ONL
+ABOVE_RPE_UM = 110.0         # tissue above the RPE; the foveola has about 150 um of it, the nerve fibres have none
+LEAST_RETINA_UM = 60.0       # between ILM and RPE
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The pictures on the grid of measurement, depth along the last axis."""
+
+    grey: Plane       # [N, W, Z], 0 at the level of the background, 1 at that of the brightest layer
+    valid: Mask       # [N, W, Z], false in padding
+    z_um: float       # pitch
+    x_um: float
+    contrast: NDArray[np.float64]   # [N], brightest layer minus background, in grey values of 0 to 255
+
+    def rows(self, um: float) -> int:
+        """Return a depth in um as a number of rows, at least 1."""
+        return max(1, round(um / self.z_um))
+
+
+@dataclass(frozen=True)
+class Boundaries:
+    """Depths of the boundaries in rows of the grid, [N, W]."""
+
+    ilm: Curve
+    rpe: Curve      # outer border
+    bruch: Curve
+    rise: Curve     # of the normalised grey at the ILM
+    fall: Curve     # of the normalised grey at the RPE's outer border
+
+
+def to_grid(pictures: NDArray[np.uint8], valid: Mask | None, um_per_px: tuple[float, float]) -> Grid:
+    """Return pictures [N, H, W] on the grid of measurement; padding becomes background."""
+    _, height, width = pictures.shape
+    rows, cols = (max(8, round(size * um / float(np.clip(um, *limits))))
+                  for size, um, limits in ((height, um_per_px[0], PITCH_Z_UM), (width, um_per_px[1], PITCH_X_UM)))
+    down, across = resampling(height, rows), resampling(width, cols)
+
+    def resample(values: NDArray[np.generic]) -> Plane:
+        planes = values.astype(np.float32).transpose(0, 2, 1)    # [N, W, H]
+        planes = planes if rows == height else planes @ down.T
+        planes = planes if cols == width else np.swapaxes(np.swapaxes(planes, 1, 2) @ across.T, 1, 2)
+        return cast(Plane, np.ascontiguousarray(planes))
+
+    grey = resample(pictures)
+    good = np.ones(grey.shape, bool) if valid is None else resample(valid) > 0.99
+    z_um, x_um = height * um_per_px[0] / rows, width * um_per_px[1] / cols
+    smooth = blur(grey, 12 / z_um, 40 / x_um)
+    low, high = _levels(smooth, good)
+    grey = (grey - low[:, None, None]) / np.maximum(high - low, 1)[:, None, None].astype(np.float32)
+    grey[~good] = 0
+    return Grid(grey.astype(np.float32), good, z_um, x_um, (high - low).astype(np.float64))
+
+
+def resampling(size: int, wanted: int) -> Plane:
+    """Return the matrix [wanted, size] that averages by area where it shrinks, else interpolates linearly."""
+    if wanted <= size:
+        edges = np.arange(wanted + 1) * (size / wanted)
+        pixel = np.arange(size)
+        part = np.minimum(edges[1:, None], pixel + 1) - np.maximum(edges[:-1, None], pixel)
+        return cast(Plane, (np.clip(part, 0, None) * (wanted / size)).astype(np.float32))
+    at = np.clip((np.arange(wanted) + 0.5) * (size / wanted) - 0.5, 0, size - 1)
+    return cast(Plane, np.clip(1 - np.abs(at[:, None] - np.arange(size)), 0, 1).astype(np.float32))
+
+
+def blur(planes: Plane, sigma_z: float, sigma_x: float) -> Plane:
+    """Return [N, W, Z] planes smoothed by a Gaussian, in rows and columns of the grid."""
+    for axis, sigma in ((2, sigma_z), (1, sigma_x)):
+        if sigma > 0.2:
+            planes = gaussian_filter1d(planes, sigma, axis=axis, mode="nearest", truncate=3.0)
+    return planes
+
+
+def _levels(smooth: Plane, good: Mask) -> tuple[Plane, Plane]:
+    """Return the grey of the background and of the brightest layer, [N]: percentiles of what is no padding."""
+    flat = np.where(good, smooth, np.nan).reshape(len(smooth), -1)[:, ::3]
+    flat[np.isnan(flat).all(axis=1)] = 0
+    low, high = np.nanpercentile(flat, (15, 98.5), axis=1)
+    return low.astype(np.float32), high.astype(np.float32)
+
+
+def find_boundaries(grid: Grid) -> Boundaries:
+    """Return the three boundaries, found from the RPE (the surest) to the ILM and Bruch's membrane."""
+    grey = blur(grid.grey, 4 / grid.z_um, 22 / grid.x_um)
+    rpe, fall = _find_rpe(grid, grey)
+    ilm, rise = _find_ilm(grid, grey, rpe)
+    return Boundaries(ilm, rpe, _find_bruch(grid, grey, rpe), _at(rise, ilm), _at(fall, rpe))
+
+
+def _path(grid: Grid, cost: Plane, fine: Plane, *, steepest: float, linear: float, quadratic: float) -> Curve:
+    """Return the shortest path with limits given as slopes, in um per um."""
+    unit = grid.z_um / grid.x_um
+    return shortest_path(cost, fine, steepest=max(1, round(steepest / unit)), linear=linear * unit,
+                         quadratic=quadratic * unit**2)
+
+
+def _windows(grey: Plane, above: int, below: int) -> tuple[Plane, Plane]:
+    """Return the mean grey of so many rows above and below each border between rows, [N, W, Z + 1]."""
+    padded = np.pad(grey, ((0, 0), (0, 0), (above, below)), mode="edge")
+    sums = np.pad(padded, ((0, 0), (0, 0), (1, 0))).cumsum(axis=2, dtype=np.float32)
+    size = grey.shape[2] + 1
+    here = sums[..., above:above + size]
+    return (here - sums[..., :size]) / above, (sums[..., above + below:above + below + size] - here) / below
+
+
+def _sum_above(values: Plane) -> Plane:
+    """Return the sum over the rows above each border between rows, [N, W, Z + 1]."""
+    sums = np.zeros((*values.shape[:2], values.shape[2] + 1), np.float32)
+    np.cumsum(values, axis=2, out=sums[..., 1:])
+    return sums
+
+
+def _mean_between(grey: Plane, near: int, far: int) -> Plane:
+    """Return the mean grey of the rows from `far` to `near` above each border between rows, [N, W, Z + 1]."""
+    sums = np.pad(_sum_above(grey), ((0, 0), (0, 0), (far, 0)), mode="edge")
+    size = grey.shape[2] + 1
+    return (sums[..., far - near:far - near + size] - sums[..., :size]) / np.float32(far - near)
+
+
+def _at(planes: Plane, depth: Curve) -> Curve:
+    rows = np.clip(np.rint(depth).astype(np.intp), 0, planes.shape[2] - 1)
+    return cast(Curve, np.take_along_axis(planes, rows[..., None], axis=2)[..., 0].astype(np.float64))
+
+
+def _find_rpe(grid: Grid, grey: Plane) -> tuple[Curve, Plane]:
+    """Return the outer border of the RPE: from bright to less bright, below enough tissue; and the fall there."""
+    bright, below = _windows(grey, grid.rows(16), grid.rows(30))
+    fall = np.clip(bright - below, 0, None)
+    above = _sum_above(np.clip((grey - TISSUE) / 0.1, 0, 1))
+    enough = np.clip(above * (grid.z_um / ABOVE_RPE_UM), 0, 1)
+    # Higher up the bottom of a bright druse has the RPE and the druse, where the RPE has the dark ONL.
+    druse = np.clip((_mean_between(grey, grid.rows(55), grid.rows(125)) - 0.4) / 0.4, 0, 0.6)
+    cost = -fall * bright * enough**2 * (1 - druse)
+    return _path(grid, cost, -fall, steepest=2.0, linear=0.02, quadratic=0.1), fall
+
+
+def _find_ilm(grid: Grid, grey: Plane, rpe: Curve) -> tuple[Curve, Plane]:
+    """Return the ILM: from dark to bright, with little tissue above and little darkness between it and the RPE."""
+    above, below = _windows(grey, grid.rows(25), grid.rows(25))
+    rise = np.clip(below - above, 0, None)
+    tissue = np.clip((grey - TISSUE) / 0.2, -1, 1)
+    end = (rpe * grid.z_um - LEAST_RETINA_UM) / grid.z_um
+    inside = np.arange(grey.shape[2]) < end[..., None]
+    region = _sum_above(np.where(inside, tissue, 0).astype(np.float32)) * np.float32(grid.z_um / 100)
+    cost = region - rise
+    cost[np.arange(grey.shape[2] + 1) > np.maximum(end, 1)[..., None]] = FAR
+    return _path(grid, cost, -rise, steepest=2.0, linear=0.02, quadratic=0.1), rise
+
+
+def _find_bruch(grid: Grid, grey: Plane, rpe: Curve) -> Curve:
+    """Return Bruch's membrane: near the smooth lower envelope of the RPE, on its faint line where it is seen."""
+    return np.maximum(lower_envelope(rpe * grid.z_um, grid.x_um) / grid.z_um, rpe)
+
+
+def lower_envelope(depth_um: Curve, x_um: float, *, stiff_mm: float = 1.2, lift: float = 0.03,
+                   rounds: int = 12) -> Curve:
+    """Return the smooth curve that runs along the deep parts of each curve, [N, W] um.
+
+    Asymmetric least squares (Eilers and Boelens 2005): minimises sum w (y - b)^2 + lambda sum (second difference of
+    b)^2 with w small where the curve lies above (shallower than) b.
+
+    Args:
+        depth_um: [N, W].
+        x_um: distance of the columns.
+        stiff_mm: bumps narrower than about this are bridged.
+        lift: weight of the points above the envelope.
+        rounds: of reweighting.
+    """
+    width = depth_um.shape[1]
+    smooth = (stiff_mm * 1000 / x_um / (2 * np.pi)) ** 4 * 10
+    second = np.diff(np.eye(width), n=2, axis=0)
+    square = second.T @ second * smooth
+    bands = np.stack([np.pad(np.diagonal(square, k), (k, 0)) for k in (2, 1, 0)])
+    result = np.empty_like(depth_um)
+    for place, curve in enumerate(depth_um):
+        weight = np.ones(width)
+        for _ in range(rounds):
+            system = bands.copy()
+            system[2] += weight
+            base = solveh_banded(system, weight * curve)
+            far = (curve - base) / 12
+            weight = lift + (1 - lift) / (1 + np.exp(np.clip(-4 * (far + 0.6), -30, 30)))
+        # Last, what lies above has no say at all, so that a wide detachment does not lift the envelope.
+        for _ in range(2):
+            near = 1.0 * (curve - base > -14)
+            if near.sum() < width / 5:
+                break
+            system = bands.copy()
+            system[2] += near + 1e-4
+            base = solveh_banded(system, (near + 1e-4) * curve)
+        result[place] = base
+    return result
