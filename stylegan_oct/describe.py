@@ -1,6 +1,7 @@
 """What a checkpoint, a run or an archive holds, as facts by name."""
 
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,8 @@ def _generator(path: Path) -> dict[str, Any]:
         "generator": str(info.path), "sha256": info.sha256, "trained on": info.data_source, "preset": info.preset,
         "images shown": info.nimg, "resolution": info.resolution, "channels": info.channels,
         "classes": list(info.classes), "parameters": sum(p.numel() for p in G.network.parameters()),
-        "latent sizes": {"z": G.network.z_dim, "w": G.network.w_dim, "layers": G.network.num_ws}}
+        "latent sizes": {"z": G.network.z_dim, "w": G.network.w_dim, "layers": G.network.num_ws},
+        "scans are prepared by": asdict(info.preprocess)}
     directory = info.path.parent
     if (directory / META).is_file():
         meta = read_meta(directory)

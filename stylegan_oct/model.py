@@ -18,6 +18,7 @@ from dnnlib.files import atomic_path, sha256_of
 from dnnlib.rundir import runs_in
 from dnnlib.text import suggest
 from stylegan_oct.config import TrainConfig
+from stylegan_oct.data.preprocess import Preprocess, parse_preprocess
 from stylegan_oct.networks.generator import Generator
 from torch_utils.checkpoint import complete_checkpoints, load_module, read_header, read_tensors
 
@@ -39,6 +40,7 @@ class GeneratorInfo:
     nimg: int           # images shown in training
     preset: str
     data_source: str    # "phantom" or "scans"
+    preprocess: Preprocess  # what makes a scan comparable with its pictures
     options: dict[str, Any]  # constructor arguments of the network
 
 
@@ -199,13 +201,15 @@ def export_generator(source: Path, dest: Path, *, half: bool = True) -> None:
         raise CheckpointError(f"Cannot write {dest}: {error.strerror}. Choose another place.") from error
 
 
-def generator_header(config: TrainConfig, nimg: int, data_source: str) -> dict[str, str]:
-    """Return what the file of a generator says of itself, so that the file alone is enough to draw."""
+def generator_header(config: TrainConfig, nimg: int, data_source: str,
+                     preprocess: Preprocess | None = None) -> dict[str, str]:
+    """Return what the file of a generator says of itself, so that the file alone is enough to draw and to project."""
+    settings = {} if preprocess is None else {"preprocess": json.dumps(dataclasses.asdict(preprocess))}
     options = {**dataclasses.asdict(config.G), "c_dim": len(config.data.classes),
                "img_resolution": config.data.resolution, "img_channels": config.data.channels}
     return {"kind": "stylegan_oct generator", "format": "1", "generator": json.dumps(options),
             "classes": json.dumps(config.data.classes), "nimg": str(nimg), "preset": config.preset,
-            "data_source": data_source, "note": "Draws synthetic pictures; not for diagnosis."}
+            "data_source": data_source, **settings, "note": "Draws synthetic pictures; not for diagnosis."}
 
 
 def read_info(file: Path) -> GeneratorInfo:
@@ -218,7 +222,12 @@ def read_info(file: Path) -> GeneratorInfo:
     if header.get("kind") != "stylegan_oct generator" or header.get("format") != "1":
         raise CheckpointError(f"{file} is not a generator of this project. Give a {GENERATOR_FILE}.")
     options = json.loads(header["generator"])
+    found = json.loads(header.get("preprocess", "null"))  # files from before it was written lack it
+    try:
+        preprocess = parse_preprocess(found, options["img_resolution"], options["img_channels"])
+    except ConfigError as error:
+        raise CheckpointError(f"{file} was made by another version of this project: {error}") from error
     return GeneratorInfo(path=file, sha256=sha256_of(file), classes=tuple(json.loads(header["classes"])),
                          resolution=options["img_resolution"], channels=options["img_channels"],
                          nimg=int(header["nimg"]), preset=header["preset"], data_source=header["data_source"],
-                         options=options)
+                         preprocess=preprocess, options=options)

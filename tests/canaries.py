@@ -59,8 +59,8 @@ def draw(seed: int = 0, height: int = 64, width: int = 96) -> NDArray[np.uint8]:
     return np.clip(level * rng.gamma(4, 0.25, (height, width)), 12, 235).astype(np.uint8)
 
 
-def make_vol(path: Path, *, count: int = 3, height: int = 64, width: int = 96, missing: int = 0, side: bytes = b"OD\0\0",
-             um: tuple[float, float] = (3.872, 11.5), slo: int = 8) -> list[NDArray[np.uint8]]:
+def make_vol(path: Path, *, count: int = 3, height: int = 64, width: int = 96, missing: int = 0,
+             side: bytes = b"OD\0\0", um: tuple[float, float] = (3.872, 11.5), slo: int = 8) -> list[NDArray[np.uint8]]:
     """Write a .vol; return what its B-scans look like when displayed.
 
     Args:
@@ -73,9 +73,9 @@ def make_vol(path: Path, *, count: int = 3, height: int = 64, width: int = 96, m
         um: micrometres per pixel, in depth and along the scan.
         slo: width and height of the view of the fundus.
     """
-    header = struct.pack("<12s3i3d2i2did4sQ2i", b"HSF-OCT-103\0", width, count, height, um[1] / 1000, 0.12, um[0] / 1000,
-                         slo, slo, 0.01, 0.01, 30, 0.5, side, EXAM_TICKS, 3, 256 + 4 * width)
-    header += struct.pack("<16s16si24s4xdi24sd", NUMBER.encode(), NUMBER.encode(), INTERNAL, NAME.encode(), BORN_DAYS,
+    header = struct.pack("<12s3i3d2i2did4sQ2i", b"HSF-OCT-103\0", width, count, height, um[1] / 1000, 0.12,
+                         um[0] / 1000, slo, slo, 0.01, 0.01, 30, 0.5, side, EXAM_TICKS, 3, 256 + 4 * width)
+    header += struct.pack("<16s16si24sdi24sd", NUMBER.encode(), NUMBER.encode(), INTERNAL, NAME.encode(), BORN_DAYS,
                           INTERNAL, VISIT.encode(), SEEN_DAYS)
     scans = [draw(i, height, width) for i in range(count)]
     with open(path, "wb") as file:

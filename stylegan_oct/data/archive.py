@@ -140,6 +140,7 @@ class Archive:
                             "Make an archive with: python -m tools convert SOURCE DEST.zip --resolution N")
         index = self._read_index()
         self.source: str = index.get("source", "scans")
+        self.preprocess: dict[str, Any] | None = index.get("preprocess")  # how scans became these pictures
         self._labels, classes = _check_labels(index, self._names, self.path)
         self.classes: tuple[str, ...] = tuple(index.get("classes", classes))
         self.resolution, self.channels = self._shape_from(index)

@@ -67,7 +67,7 @@ def repair(picture: Grey, missing: Mask) -> Grey:
     """
     if not missing.any() or missing.all():
         return picture
-    hole = _widen(missing, HALO)
+    hole = repaired(missing)
     if hole.all():
         return picture
     rng = np.random.default_rng(zlib.crc32(picture.tobytes()))
@@ -77,6 +77,11 @@ def repair(picture: Grey, missing: Mask) -> Grey:
     floor.fill(result, hole, rng)
     _continue_sideways(result, planes, hole)
     return result.reshape(picture.shape)
+
+
+def repaired(missing: Mask) -> Mask:
+    """Return the pixels that `repair` replaces: the missing part and a halo around it."""
+    return _widen(missing, HALO)
 
 
 def _widen(mask: Mask, pixels: int) -> Mask:

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from stylegan_oct.data.archive import Archive
+from stylegan_oct.data.preprocess import parse_preprocess
 
 
 class ArchiveDataset(Dataset[tuple[Tensor, int]]):
@@ -19,6 +20,7 @@ class ArchiveDataset(Dataset[tuple[Tensor, int]]):
         mirror: append every image flipped left to right, so that item N + i is item i flipped.
     Raises:
         DataError: the archive or the split cannot be used; from `dataset[i]`, an image cannot be read.
+        ConfigError: what the archive says of its preprocessing makes no sense.
     """
 
     def __init__(self, path: Path | str, split: str = "train", mirror: bool = False) -> None:
@@ -32,6 +34,7 @@ class ArchiveDataset(Dataset[tuple[Tensor, int]]):
         self.resolution = self.archive.resolution
         self.channels = self.archive.channels
         self.source = self.archive.source
+        self.preprocess = parse_preprocess(self.archive.preprocess, self.resolution, self.channels)
         self.fingerprint = self.archive.fingerprint
 
     def __len__(self) -> int:

@@ -5,6 +5,7 @@ filled with noise of the scan's own background, and the result is resampled. Not
 between its own extremes.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,8 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
+from dnnlib.config import from_dict
 from dnnlib.errors import ConfigError
-from stylegan_oct.data.border import Grey, Mask, find_border, repair
+from stylegan_oct.data.border import Grey, Mask, find_border, repair, repaired
 from stylegan_oct.data.readers.image import decode
 from stylegan_oct.data.sources import Refusal
 
@@ -49,6 +51,31 @@ class Preprocess:
             raise ConfigError(f"The largest share of padding lies between 0 and 1; got {self.max_border}.")
 
 
+def parse_preprocess(found: Mapping[str, Any] | None, resolution: int, channels: int) -> Preprocess:
+    """Return the settings that a file holds; the defaults where it holds none, as for simulated scans.
+
+    Raises:
+        ConfigError: they are not such settings, or are for pictures of another size.
+    """
+    if found is None:
+        return Preprocess(resolution=resolution, channels=channels)
+    settings = from_dict(Preprocess, found, where="preprocess")
+    if (settings.resolution, settings.channels) != (resolution, channels):
+        raise ConfigError(f"preprocess is for {settings.resolution} px and {settings.channels} channels; the pictures "
+                          f"have {resolution} px and {channels}.")
+    return settings
+
+
+@dataclass(frozen=True, eq=False)
+class Square:
+    """The square picture of some pixels."""
+
+    pixels: Grey                 # [R, R] or [R, R, 3]
+    valid: Mask                  # [R, R], false where a pixel holds noise that was put in place of what was missing
+    scale: tuple[float, float]   # pixels of the scan per pixel of the picture: down, across
+    facts: dict[str, Any]        # for the manifest
+
+
 @dataclass(frozen=True)
 class Processed:
     """A picture for the archive and what was done to get it."""
@@ -65,24 +92,45 @@ def process(data: bytes, settings: Preprocess) -> Processed:
         Refusal: it cannot be decoded or is mostly padding.
     """
     picture = decode(data, settings.channels)
-    pixels, facts = picture.pixels, dict(picture.facts)
-    missing = np.zeros(pixels.shape[:2], bool)
+    square = to_square(picture.pixels, settings)
+    return Processed(square.pixels, picture.pixels, {**picture.facts, **square.facts})
+
+
+def to_square(pixels: Grey, settings: Preprocess, missing: Mask | None = None) -> Square:
+    """Return the square picture of a decoded scan.
+
+    Args:
+        pixels: [H, W] or [H, W, 3].
+        settings: how.
+        missing: [H, W], where the device stored nothing; treated as border.
+    Raises:
+        Refusal: it is mostly padding.
+    """
+    facts: dict[str, Any] = {}
+    missing = np.zeros(pixels.shape[:2], bool) if missing is None else missing
     if settings.border:
         border = find_border(to_grey(pixels))
         facts |= {"border_white": round(border.white, 4), "border_black": round(border.black, 4)}
-        if border.share > settings.max_border:
-            raise Refusal(f"is {border.share:.0%} padding, more than {settings.max_border:.0%}")
-        missing = border.mask
+        missing = missing | border.mask
+    share = float(missing.mean())
+    if share > settings.max_border:
+        raise Refusal(f"is {share:.0%} padding, more than {settings.max_border:.0%}")
     if settings.roi:
         top, height = find_roi(to_grey(pixels), missing)
         facts["roi_rows"] = [top, top + height]
         pixels, missing = _take_rows(pixels, missing, top, height)
     pixels, missing = _make_square(pixels, missing, settings.aspect)
     side = settings.resolution
-    # Source pixels per output pixel: times the device's micrometres per pixel, this is the scale.
-    facts |= {"aspect": settings.aspect, "scale_x": round(pixels.shape[1] / side, 4),
-              "scale_y": round(pixels.shape[0] / side, 4)}
-    return Processed(resample(repair(pixels, missing), side), picture.pixels, facts)
+    scale = (pixels.shape[0] / side, pixels.shape[1] / side)
+    # Times the device's micrometres per pixel, this is the scale of the picture.
+    facts |= {"aspect": settings.aspect, "scale_x": round(scale[1], 4), "scale_y": round(scale[0], 4)}
+    return Square(resample(repair(pixels, missing), side), _valid(missing, side), scale, facts)
+
+
+def _valid(missing: Mask, side: int) -> Mask:
+    """Return the pixels of the picture, [side, side], over which nothing was missing."""
+    holes = Image.fromarray(repaired(missing).astype(np.float32))
+    return np.asarray(holes.resize((side, side), Image.Resampling.BOX)) < 1e-3
 
 
 def to_grey(pixels: Grey) -> Grey:

@@ -51,7 +51,7 @@ def train(config: TrainConfig, run: RunDir, world: World, console: Console) -> O
     """
     data = config.data
     dataset = ArchiveDataset(Path(data.path), split="train", mirror=data.mirror)
-    state = create_state(config, world.device, dataset.source)
+    state = create_state(config, world.device, dataset.source, dataset.preprocess)
     _resume_or_start(state, run, world)
     if world.is_first:
         log.info("R1 gamma %g: blurred or drifting samples ask for less, unstable ones for more (docs/training.md)",

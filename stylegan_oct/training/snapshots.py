@@ -31,7 +31,7 @@ class Snapshots:
     def __init__(self, config: TrainConfig, G: Generator, dataset: ArchiveDataset) -> None:
         self._config = config
         info = GeneratorInfo(Path(), "", config.data.classes, config.data.resolution, config.data.channels, 0,
-                             config.preset, "", {})
+                             config.preset, "", dataset.preprocess, {})
         self._G = OctGenerator(G, info)
         self._rows = config.data.classes or ("samples",)
         self._reals = [self._real_images(dataset, row) for row in range(len(self._rows))]

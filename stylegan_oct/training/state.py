@@ -14,6 +14,7 @@ from dnnlib.errors import CheckpointError
 from stylegan_oct.augment.controller import AdaController
 from stylegan_oct.augment.pipeline import AugmentPipe
 from stylegan_oct.config import OptimizerConfig, TrainConfig
+from stylegan_oct.data.preprocess import Preprocess
 from stylegan_oct.model import generator_header
 from stylegan_oct.networks.discriminator import Discriminator
 from stylegan_oct.networks.generator import Generator
@@ -38,6 +39,7 @@ class State:
     pl_mean: Tensor    # running mean path length, scalar
     sign_sums: Tensor  # [2] sum of signs of D on reals since p last moved, and their number
     data_source: str   # "phantom" or "scans", said by the archive
+    preprocess: Preprocess | None = None  # how scans became the archive's pictures
     nimg: int = 0      # images shown so far
 
     @property
@@ -77,7 +79,7 @@ class State:
         parts["training"] = {"pl_mean": self.pl_mean, "sign_sums": self.sign_sums}
         meta = {"nimg": self.nimg, "augment_p": self.p, "controller": self.controller.state_dict(),
                 "config": to_dict(self.config), **facts}
-        header = generator_header(self.config, self.nimg, self.data_source)
+        header = generator_header(self.config, self.nimg, self.data_source, self.preprocess)
         checkpoint.save(path, parts, meta, headers={"G_ema": header})
         return path
 
@@ -104,7 +106,8 @@ class State:
             raise CheckpointError(f"{path} lacks {error}. Use an older checkpoint of the run.") from error
 
 
-def create_state(config: TrainConfig, device: torch.device, data_source: str) -> State:
+def create_state(config: TrainConfig, device: torch.device, data_source: str,
+                 preprocess: Preprocess | None = None) -> State:
     """Return the state at the start of a run, its weights drawn from the seed."""
     seed_torch(config.seed)
     G, D = build_networks(config, device)
@@ -122,7 +125,7 @@ def create_state(config: TrainConfig, device: torch.device, data_source: str) ->
         augment=AugmentPipe(augment.groups, channels=config.data.channels).to(device), controller=controller,
         p=0.0 if augment.mode == "off" else augment.p,
         pl_mean=torch.zeros((), device=device), sign_sums=torch.zeros(2, dtype=torch.float64, device=device),
-        data_source=data_source)
+        data_source=data_source, preprocess=preprocess)
 
 
 def build_networks(config: TrainConfig, device: torch.device) -> tuple[Generator, Discriminator]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from stylegan_oct.config import GeneratorConfig
+from stylegan_oct.data.preprocess import Preprocess
 from stylegan_oct.model import GeneratorInfo, OctGenerator
 from stylegan_oct.networks.generator import Generator
 
@@ -19,5 +20,6 @@ def make_generator(*, seed: int = 0, classes: tuple[str, ...] = CLASSES, resolut
     torch.manual_seed(seed)
     network = Generator(**options).eval().requires_grad_(False)
     info = GeneratorInfo(path=Path("none"), sha256=f"{seed:064x}", classes=classes, resolution=resolution, channels=1,
-                         nimg=0, preset="test", data_source="phantom", options=options)
+                         nimg=0, preset="test", data_source="phantom", preprocess=Preprocess(resolution=resolution),
+                         options=options)
     return OctGenerator(network, info)

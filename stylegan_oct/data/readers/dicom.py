@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dnnlib.errors import ConfigError
 from stylegan_oct.data.readers.bscan import BScan, Volume, to_laterality, to_um
 from stylegan_oct.data.readers.image import MAX_PIXELS, MIN_SIDE
 from stylegan_oct.data.sources import Refusal
@@ -30,13 +29,12 @@ def open_dicom(path: Path) -> Volume:
     """Return the frames of a DICOM file.
 
     Raises:
-        ConfigError: pydicom is not installed.
-        Refusal: it is no DICOM, of another modality, or its pixels are of a kind that is not read.
+        Refusal: it is no DICOM, of another modality, its pixels are of a kind that is not read, or pydicom is missing.
     """
     try:
         import pydicom
     except ImportError:
-        raise ConfigError("Reading DICOM needs pydicom. Install it with: pip install 'stylegan-oct[dicom]'") from None
+        raise Refusal("needs pydicom; install it with: pip install 'stylegan-oct[dicom]'") from None
     with _quiet():
         dataset = pydicom.dcmread(path, force=True, specific_tags=list(ELEMENTS))
         _check(dataset)

@@ -8,7 +8,6 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from dnnlib.errors import ConfigError
 from stylegan_oct.data.readers.bscan import BScan, Laterality, Volume, to_laterality, to_um
 from stylegan_oct.data.readers.heyex import display
 from stylegan_oct.data.readers.image import MAX_PIXELS, MIN_SIDE
@@ -25,13 +24,12 @@ def open_e2e(path: Path) -> Volume:
     """Return the B-scans of all series of an .e2e, in the order of series and slice.
 
     Raises:
-        ConfigError: eyepy is not installed.
-        Refusal: the file is damaged or holds no B-scans.
+        Refusal: the file is damaged or holds no B-scans, or eyepy is missing.
     """
     try:
         from eyepy.io.he.e2e_format import e2e_format
     except ImportError:
-        raise ConfigError("Reading .e2e needs eyepy. Install it with: pip install 'stylegan-oct[heyex]'") from None
+        raise Refusal("needs eyepy; install it with: pip install 'stylegan-oct[heyex]'") from None
     parts: dict[tuple[int, int, int, int], dict[int, Any]] = defaultdict(dict)
     with open(path, "rb") as file:
         try:
