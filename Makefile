@@ -8,13 +8,17 @@ KIMG   ?=
 OUT    ?= runs
 GPUS   ?=
 ARGS   ?=
+CHECKPOINT ?=
+CLASS  ?=
 
 BIN   := $(VENV)/bin
 READY := $(VENV)/.ready
 RUFF  := --line-length 120 --target-version py311 --select E,F,W,I,B,UP,SIM,D1,D209,D300,D403 --ignore D107,D105
+# --out is given only where OUT was: every command has a folder of its own choice.
+COMMON = $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(if $(filter file,$(origin OUT)),,--out "$(OUT)")
 PATHS := dnnlib torch_utils stylegan_oct tools tests benchmarks
 
-.PHONY: help install train test lint bench clean
+.PHONY: help install train walk atlas test lint bench clean
 
 help:  ## List the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -31,6 +35,16 @@ train: $(READY)  ## Train a generator (RES=256|512, DATA=folder or zip, PRESET, 
 	@$(BIN)/python -m tools train --outdir "$(OUT)" --processes $(or $(GPUS),0) \
 	    $(if $(RES),--resolution $(RES)) $(if $(DATA),--data "$(DATA)") $(if $(PRESET),--preset $(PRESET)) \
 	    $(if $(KIMG),--kimg $(KIMG)) $(ARGS)
+
+walk: $(READY)  ## Film a walk through the latent space (CHECKPOINT, CLASS, OUT, ARGS="--classes NORMAL,DRUSEN").
+	@$(BIN)/python -m tools walk $(COMMON) $(if $(CLASS),--class $(CLASS)) $(ARGS)
+
+$(VENV)/.atlas: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[atlas]'
+	@touch $@
+
+atlas: $(READY) $(if $(findstring pca,$(ARGS)),,$(VENV)/.atlas)  ## Lay synthetic pictures out on maps (CHECKPOINT, OUT, ARGS="--method pca" needs no umap).
+	@$(BIN)/python -m tools atlas $(COMMON) $(ARGS)
 
 test: $(READY)  ## Run the tests.
 	$(BIN)/python -m pytest $(ARGS)
