@@ -14,7 +14,7 @@ from stylegan_oct.data.readers.image import decode
 from stylegan_oct.data.sources import SUFFIXES as PICTURES
 from stylegan_oct.data.sources import FolderFiles, Refusal
 
-__all__ = ["BScan", "Volume", "choose", "open_volume", "read_scans"]
+__all__ = ["KNOWN", "PICTURES", "SUFFIXES", "BScan", "Volume", "check_selection", "choose", "open_volume", "read_scans"]
 
 VOLUMES: dict[str, Callable[[Path], Volume]] = {
     ".dcm": open_dicom, ".dicom": open_dicom, ".vol": open_vol, ".xml": open_xml, ".e2e": open_e2e}
@@ -30,8 +30,9 @@ def read_scans(path: Path | str, selection: str = "all", *, channels: int = 1) -
         selection: "all", "middle", or numbers from 1 such as "3-9" or "1,5,20-24".
         channels: 3 keeps the colours of pictures.
     Raises:
-        ConfigError: the selection makes no sense, or a package for this format is missing.
-        DataError: the file or one of the B-scans cannot be read, or none has the chosen numbers.
+        ConfigError: the selection makes no sense.
+        DataError: the file or one of the B-scans cannot be read, none has the chosen numbers, or the package that
+            reads the format is missing.
     """
     number = 0
     try:
@@ -47,8 +48,7 @@ def open_volume(path: Path, *, channels: int = 1) -> Volume:
     """Return the B-scans of a file, none of them read yet.
 
     Raises:
-        ConfigError: a package for this format is missing.
-        Refusal: the file cannot be used.
+        Refusal: the file cannot be used, or the package that reads its format is missing.
     """
     if not path.exists():
         raise Refusal("does not exist")
@@ -72,6 +72,21 @@ def choose(count: int, selection: str) -> list[int]:
         return list(range(count))
     if selection == "middle":
         return [count // 2]
+    ranges = check_selection(selection)
+    taken = [index for index in range(count) if any(first <= index + 1 <= last for first, last in ranges)]
+    if not taken:
+        raise Refusal(f"holds {count} B-scan{'s' * (count > 1)}, none of those chosen ({selection})")
+    return taken
+
+
+def check_selection(selection: str) -> list[tuple[int, int]]:
+    """Return the ranges, first and last number, of a selection; none where it is a word.
+
+    Raises:
+        ConfigError: it makes no sense.
+    """
+    if selection in ("all", "middle"):
+        return []
     ranges = []
     for part in selection.split(","):
         match = re.fullmatch(r"\s*(\d{1,9})(?:-(\d{1,9}))?\s*", part)
@@ -80,10 +95,7 @@ def choose(count: int, selection: str) -> list[int]:
             raise ConfigError(f"B-scans are chosen with all, middle, or numbers from 1 such as 3-9 or 1,5,20-24; "
                               f"got {selection!r}.")
         ranges.append((first, last))
-    taken = [index for index in range(count) if any(first <= index + 1 <= last for first, last in ranges)]
-    if not taken:
-        raise Refusal(f"holds {count} B-scan{'s' * (count > 1)}, none of those chosen ({selection})")
-    return taken
+    return ranges
 
 
 def _reader(path: Path) -> Callable[[Path], Volume] | None:

@@ -1,0 +1,153 @@
+"""From the files of a device to pictures as a generator knows them, with what was never measured masked out."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dnnlib.errors import DataError
+from stylegan_oct.data.preprocess import Preprocess, to_grey, to_square
+from stylegan_oct.data.readers.bscan import BScan, Laterality, Volume
+from stylegan_oct.data.readers.scan import KNOWN, PICTURES, SUFFIXES, check_selection, choose, open_volume
+from stylegan_oct.data.sources import Refusal
+
+# Pictures carry no scale; these are of the Spectralis, which most public sets come from, OCT2017 among them.
+ASSUMED_UM_Z = 3.872         # of one of its 496 rows
+ASSUMED_ROWS = 496
+NATIVE_ROWS = (257, 600)     # with so many rows a picture is taken to be as stored or cut, else to be resized
+ASSUMED_WIDTH_UM = (5900.0, 8800.0)  # 20 degrees, stored in at most 512 columns; else 30 degrees
+NARROW_COLUMNS = 512
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Target:
+    """A B-scan at the size and in the manner of a generator's pictures."""
+
+    pixels: NDArray[np.uint8]          # [R, R], or [R, R, 3] for a generator with colours
+    valid: NDArray[np.bool_]           # [R, R], false where the border was repaired
+    um_per_px: tuple[float, float]     # of `pixels`, in depth and along the scan
+    scale_assumed: bool                # the file does not tell the scale, or not all of it
+    laterality: Laterality | None
+    number: int                        # place in its file, from 1
+    coloured: float                    # share of clearly coloured pixels; much of it is a photograph, no OCT scan
+    path: Path | None = None           # where it came from; for messages, never to be written
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A file or B-scan that cannot be used."""
+
+    path: Path
+    number: int | None  # of the B-scan; None: the whole file
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path}{f', B-scan {self.number}' if self.number else ''}: {self.reason}"
+
+
+def prepare(bscan: BScan, settings: Preprocess) -> Target:
+    """Return the B-scan as the pictures that a generator learned from were made.
+
+    Args:
+        bscan: as read.
+        settings: `GeneratorInfo.preprocess`.
+    Raises:
+        Refusal: it is mostly padding.
+    """
+    pixels = bscan.pixels
+    if settings.channels == 1:
+        pixels = to_grey(pixels)
+    elif pixels.ndim == 2:
+        pixels = np.repeat(pixels[:, :, np.newaxis], 3, axis=2)
+    square = to_square(pixels, settings, bscan.missing)
+    known = (bscan.um_per_px_z, bscan.um_per_px_x)
+    guess = assumed_scale(*pixels.shape[:2])
+    um_z, um_x = (value or other for value, other in zip(known, guess, strict=True))
+    return Target(pixels=square.pixels, valid=square.valid, um_per_px=(um_z * square.scale[0], um_x * square.scale[1]),
+                  scale_assumed=None in known, laterality=bscan.laterality, number=bscan.number,
+                  coloured=bscan.coloured)
+
+
+def assumed_scale(rows: int, columns: int) -> tuple[float, float]:
+    """Return the micrometres per pixel, in depth and along the scan, of a picture that carries no scale."""
+    native = NATIVE_ROWS[0] <= rows <= NATIVE_ROWS[1]
+    um_z = ASSUMED_UM_Z if native else ASSUMED_UM_Z * ASSUMED_ROWS / rows
+    return um_z, ASSUMED_WIDTH_UM[columns > NARROW_COLUMNS] / columns
+
+
+def load_targets(paths: Path | Sequence[Path], selection: str, settings: Preprocess) -> Iterator[Target | Refused]:
+    """Return the B-scans of files and folders one after another; one that cannot be used is reported in its place.
+
+    Args:
+        paths: files of any format that is read, and folders of them.
+        selection: of the B-scans of each file: "all", "middle", or numbers from 1 such as "3-9".
+        settings: `GeneratorInfo.preprocess`.
+    Raises:
+        ConfigError: the selection makes no sense.
+        DataError: there is no file.
+    """
+    check_selection(selection)
+    files = [file for path in ([paths] if isinstance(paths, Path) else paths) for file in _files(path)]
+    if not files:
+        raise DataError(f"There are no scans in {paths}. Give files or folders of {KNOWN}."
+                        if isinstance(paths, Path) else f"Give one or more files or folders of {KNOWN}.")
+    return (item for file in files for item in _load(file, selection, settings))
+
+
+def _load(path: Path, selection: str, settings: Preprocess) -> Iterator[Target | Refused]:
+    try:
+        volume = open_volume(path, channels=3)  # with colours, to tell photographs
+        indices = choose(volume.count, selection)
+    except Refusal as refusal:
+        yield Refused(path, None, str(refusal))
+        return
+    for index in indices:
+        yield _load_one(path, volume, index, settings)
+
+
+def _load_one(path: Path, volume: Volume, index: int, settings: Preprocess) -> Target | Refused:
+    number = index + 1 if volume.count > 1 else None
+    try:
+        return replace(prepare(volume.read(index), settings), path=path)
+    except Refusal as refusal:
+        return Refused(path, number, str(refusal))
+    except OSError as error:
+        return Refused(path, number, f"cannot be read: {error.strerror or 'input or output error'}")
+    except Exception as error:  # whatever is odd about one scan must not stop the others
+        return Refused(path, number, f"cannot be processed ({type(error).__name__})")
+
+
+def _files(path: Path) -> list[Path]:
+    """Return a file itself, or the scans below a folder, sorted."""
+    if not path.is_dir():
+        return [path]
+    found = []
+    for folder, children, names in os.walk(path):
+        children[:] = sorted(name for name in children if not name.startswith("."))
+        exports = [_content(Path(folder) / name) for name in names if name.lower().endswith(".xml")]
+        for name in sorted(names):
+            suffix = Path(name).suffix.lower()
+            if name.startswith(".") or any(suffix in PICTURES and name.encode() in export for export in exports):
+                continue  # hidden, or a picture that an .xml beside it lists and through which it is read
+            if suffix in SUFFIXES or (not suffix and name != "DICOMDIR" and _is_dicom(Path(folder) / name)):
+                found.append(Path(folder) / name)
+    return found
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:  # reading it as a scan will say so
+        return b""
+
+
+def _is_dicom(path: Path) -> bool:
+    """Tell whether a file without suffix, as devices name them, is DICOM."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
