@@ -154,6 +154,23 @@ def default_path(G: OctGenerator, *, psi: float = 1.0, seed: int = 0) -> Path:
     return Path("data") / f"library-{G.info.sha256[:12]}{more}.zip"
 
 
+def open_library(path: Path | None, G: OctGenerator, *, progress: Progress = lambda *_: None,
+                 say: Callable[[str], object] = lambda _: None) -> Library:
+    """Return the library at `path`, or the generator's own, drawn on the first use.
+
+    Raises:
+        ConfigError: it was drawn by another generator.
+        DataError: it cannot be read or written.
+    """
+    own = path or default_path(G)
+    if path is None and not own.exists():
+        say(f"drawing {DEFAULT_COUNT} pictures once, in {own} (a minute at 64 px, ten at 256 px without a GPU)")
+        write_library(own, G, progress=progress)
+    library = Library(own)
+    library.check_origin(G)
+    return library
+
+
 def _check(dest: Path, G: OctGenerator, count: int) -> None:
     if dest.suffix != ".zip":
         raise ConfigError(f"A library is a zip: name it {dest.stem or 'library'}.zip; got {dest}.")
@@ -186,7 +203,7 @@ def _earlier(dest: Path, origin: Origin, overwrite: bool) -> Library | None:
 
 def _facts(G: OctGenerator, origin: Origin) -> dict[str, Any]:
     """Return what dataset.json says of the library."""
-    return {"library": asdict(origin), "data_source": G.info.data_source,
+    return {"library": asdict(origin), "data_source": G.info.data_source, "preprocess": asdict(G.info.preprocess),
             "note": "Synthetic pictures, drawn by a generator; not scans of patients, not for diagnosis."}
 
 

@@ -1,0 +1,64 @@
+"""`neighbours`: the synthetic pictures nearest to scans."""
+
+import json
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from dnnlib.progress import progress_bar
+from tools._options import checkpoint_option, device_option
+
+EPILOG = """\b
+Examples:
+  python -m tools neighbours                               # four simulated scans, the demo generator
+  python -m tools neighbours scan.dcm --scans middle -c runs/00003-oct256-256px-b32
+  python -m tools neighbours scan.png --training data/OCT2017-256-1a2b3c.zip
+  python -m tools neighbours --space w out/project/private-codes-0001.safetensors
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("paths", nargs=-1, metavar="[SCAN]...", type=click.Path(path_type=Path))
+@checkpoint_option
+@click.option("--library", "library_path", type=click.Path(path_type=Path), metavar="ZIP",
+              help="As `library` wrote it. [default: 2000 pictures, drawn on the first use]")
+@click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="Neighbours of a scan.")
+@click.option("--space", type=click.Choice(["features", "w"]), default="features", show_default=True,
+              help="Compare what a detector sees, or latents; SCAN is then what `project` wrote.")
+@click.option("--detector", default="lite0", show_default=True, metavar="NAME", help="lite0, inception or oct.")
+@click.option("--weights", type=click.Path(path_type=Path), help="Weights of the detector; oct needs them.")
+@click.option("--training", type=click.Path(path_type=Path), metavar="ZIP",
+              help="Archive that the generator was trained on: are the neighbours copies of its scans?")
+@click.option("--scans", "selection", default="all", show_default=True, metavar="WHICH",
+              help="B-scans of a volume: all, middle, or numbers such as 3-9.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("out/neighbours"), show_default=True,
+              help="Folder.")
+@click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
+@device_option
+def neighbours(paths: tuple[Path, ...], checkpoint: str | None, library_path: Path | None, k: int,
+               space: Literal["features", "w"], detector: str, weights: Path | None, training: Path | None,
+               selection: str, out: Path, as_json: bool, device: str | None) -> None:
+    """Find the synthetic pictures nearest to each SCAN, and how near that is; without SCAN to simulated ones."""
+    from stylegan_oct.features.detector import load_detector
+    from stylegan_oct.latent import neighbour_report as report
+    from stylegan_oct.latent.library import open_library
+    from stylegan_oct.latent.neighbour_search import load_queries, search
+    from stylegan_oct.model import load_generator
+    from torch_utils.distributed import init_world
+
+    place = init_world(device).device
+    G = load_generator(checkpoint, device=place)
+    queries = load_queries(paths, G, space=space, selection=selection)
+    seer = load_detector(detector, weights=weights, device=place)
+    with progress_bar("drawing") as update:
+        library = open_library(library_path, G, progress=update, say=lambda line: click.echo(line, err=True))
+    with progress_bar("looking") as update:
+        found = search(queries, library, seer, k=k, training=training, progress=update)
+    files = report.save_report(out, queries, found.answers, library, space=found.space, training=found.training)
+    if as_json:
+        click.echo(json.dumps([report.facts(*pair) for pair in zip(queries, found.answers, strict=True)]))
+        return
+    for number, (query, answer) in enumerate(zip(queries, found.answers, strict=True), 1):
+        click.echo("\n".join(report.lines(number, query, answer)))
+    click.echo(f"pictures and a table in {out}, such as {files[0].name}; all neighbours are synthetic")
