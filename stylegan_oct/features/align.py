@@ -31,4 +31,5 @@ def retina_row(picture: Grey) -> float:
     small = cut.reshape(rows, down, columns, across).mean(axis=(1, 3), dtype=np.float32)
     light = np.square(np.maximum(small - np.percentile(small, FLOOR_PERCENTILE), 0)).sum(axis=1)  # [rows]
     centroid = float(np.average(np.arange(rows), weights=light)) if light.any() else (rows - 1) / 2
-    return centroid * down + (down - 1) / 2
+    row: float = centroid * down + (down - 1) / 2
+    return row

