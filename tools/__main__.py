@@ -22,6 +22,7 @@ COMMANDS = {
     "train-detector": "Learn to tell the classes of an archive apart: the class oracle.",
     "generate": "Draw synthetic scans from a checkpoint.",
     "library": "Draw many synthetic scans once, with their latents, to search in.",
+    "neighbours": "Find the synthetic scans nearest to a scan.",
     "export": "Write a generator as one small file to hand on.",
     "info": "Show what a checkpoint or an archive holds.",
     "walk": "Film a walk through the latent space: seeds, class to class, scan to scan.",
