@@ -57,7 +57,7 @@ def draw(query: Query, answer: Answer, library: Library, training: TrainingScans
                           f"{neighbour.distance:.3f}, {_percent(neighbour.percentile)}")
 
     rows = [[_captioned(query.picture, query.what, ""), *map(cell, answer.nearest)]]
-    labels = [""]
+    labels = ["nearest"]
     if library.classes:
         rows.append([_blank(rows[0][0]), *map(cell, answer.by_class)])
         labels.append("each class")
@@ -70,7 +70,10 @@ def draw(query: Query, answer: Answer, library: Library, training: TrainingScans
             rows[-1].append(_captioned(training.archive.read_pixels(neighbour.copy.name),
                                        f"training {neighbour.copy.class_name}".strip(),
                                        f"{neighbour.copy.distance:.1f}{shares}"))
-    return sheet(rows, row_labels=labels, title="distance, percentile among pairs of generated pictures")
+    title = "distance, and its percentile among pairs of generated pictures"
+    if training is not None:
+        title += "; of training scans: difference in grey levels, and its percentile among held-out scans"
+    return sheet(rows, row_labels=labels, title=title)
 
 
 def lines(number: int, query: Query, answer: Answer) -> Iterator[str]:
