@@ -23,9 +23,12 @@ COMMANDS = {
     "generate": "Draw synthetic scans from a checkpoint.",
     "library": "Draw many synthetic scans once, with their latents, to search in.",
     "neighbours": "Find the synthetic scans nearest to a scan.",
+    "directions": "Find directions in the latent space, and measure what they do.",
+    "traverse": "Move samples or projected scans along a direction.",
     "export": "Write a generator as one small file to hand on.",
     "info": "Show what a checkpoint or an archive holds.",
     "walk": "Film a walk through the latent space: seeds, class to class, scan to scan.",
+    "atlas": "Lay synthetic pictures out on maps of w and of what a detector sees.",
 }
 
 

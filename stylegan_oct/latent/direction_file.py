@@ -1,0 +1,136 @@
+"""Directions in w, and the file that holds them: safetensors with a JSON header, tied to one generator."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from dnnlib.errors import CheckpointError, ConfigError, DataError
+from dnnlib.files import atomic_write
+from dnnlib.text import suggest
+from stylegan_oct.model import OctGenerator
+from torch_utils.checkpoint import read_header, read_tensors
+
+Kind = Literal["pca", "sefa", "boundary", "regression"]
+
+KIND = "stylegan_oct directions"
+_STEP, _READOUT = "/step", "/readout"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Readout:
+    """Predicts a quantity from w: `weight @ w + constant`."""
+
+    weight: Tensor   # [w_dim], float32
+    constant: float
+
+    def __call__(self, w: Tensor) -> Tensor:
+        """Return [N] for w [N, w_dim]."""
+        return w.to(self.weight) @ self.weight + self.constant
+
+
+@dataclass(frozen=True, kw_only=True)
+class Direction:
+    """What to add to w, in some layers, and what a step of 1 means."""
+
+    name: str                       # "pca1", "central_thickness_um", "to_NORMAL"; with "@0-3" for a part of the layers
+    kind: Kind
+    class_name: str                 # of the samples it was found with; "" for those of all classes
+    layers: tuple[int, int]         # the first and the last that it moves
+    unit: str                       # what a step of 1 means, in words
+    step: Tensor                    # what a step of 1 adds to w, [w_dim], float32
+    readout: Readout | None = None  # of what a supervised direction is named after
+    orthogonal_to: tuple[str, ...] = ()
+
+    @property
+    def target(self) -> str:
+        """What it is named after, without the layers."""
+        return self.name.partition("@")[0]
+
+    @property
+    def amount(self) -> float:
+        """Predicted change, by a step of 1, of what it is named after; 0 for a direction without a name of its own."""
+        return 0.0 if self.readout is None else float(self.readout.weight @ self.step)
+
+    def move(self, ws: Tensor, steps: Tensor | float) -> Tensor:
+        """Return latents moved along it.
+
+        Args:
+            ws: [N, layers, w_dim].
+            steps: how far, the same for all or [N].
+        """
+        first, last = self.layers
+        moved = ws.clone()
+        distance = torch.as_tensor(steps, dtype=ws.dtype, device=ws.device).reshape(-1, 1, 1)
+        moved[:, first:last + 1] += distance * self.step.to(ws)
+        return moved
+
+
+def save_directions(path: Path, directions: Iterable[Direction], *, checkpoint_sha256: str) -> None:
+    """Write directions of the generator with this hash, in their order.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    tensors: dict[str, Tensor] = {}
+    entries = []
+    for direction in directions:
+        tensors[direction.name + _STEP] = direction.step.detach().to("cpu", torch.float32).clone()
+        if direction.readout is not None:
+            tensors[direction.name + _READOUT] = direction.readout.weight.detach().to("cpu", torch.float32).clone()
+        entries.append({"name": direction.name, "kind": direction.kind, "class": direction.class_name,
+                        "layers": list(direction.layers), "unit": direction.unit,
+                        "constant": None if direction.readout is None else direction.readout.constant,
+                        "orthogonal_to": list(direction.orthogonal_to)})
+    header = {"kind": KIND, "format": "1", "checkpoint_sha256": checkpoint_sha256, "directions": json.dumps(entries)}
+    try:
+        with atomic_write(path, "wb") as file:
+            file.write(save(tensors, metadata=header))
+    except OSError as error:
+        raise DataError(f"Cannot write {path}: {error.strerror}. Choose another place with --out.") from error
+
+
+def load_directions(path: Path, G: OctGenerator) -> list[Direction]:
+    """Return the directions in a file, which must belong to this generator.
+
+    Raises:
+        DataError: the file is missing, holds something else, or belongs to another generator.
+    """
+    try:
+        header, tensors = read_header(path), read_tensors(path)
+    except CheckpointError as error:
+        raise DataError(f"{path} holds no directions: {error}") from error
+    if header.get("kind") != KIND or header.get("format") != "1":
+        raise DataError(f"{path} holds no directions. Give a directions.safetensors written by: "
+                        "python -m tools directions")
+    if header["checkpoint_sha256"] != G.info.sha256:
+        raise DataError(f"The directions in {path} belong to another generator (checkpoint "
+                        f"{header['checkpoint_sha256'][:12]}, not {G.info.sha256[:12]}). Give that one with "
+                        "--checkpoint, or find directions anew: python -m tools directions")
+    directions = []
+    for entry in json.loads(header["directions"]):
+        name = entry["name"]
+        readout = None if entry["constant"] is None else Readout(weight=tensors[name + _READOUT],
+                                                                 constant=entry["constant"])
+        directions.append(Direction(
+            name=name, kind=entry["kind"], class_name=entry["class"], layers=tuple(entry["layers"]),
+            unit=entry["unit"], step=tensors[name + _STEP], readout=readout,
+            orthogonal_to=tuple(entry["orthogonal_to"])))
+    return directions
+
+
+def pick(directions: Iterable[Direction], name: str) -> Direction:
+    """Return the direction of that name.
+
+    Raises:
+        ConfigError: there is none; the nearest is named.
+    """
+    by_name = {direction.name: direction for direction in directions}
+    if name not in by_name:
+        raise ConfigError(f"There is no direction {name!r}.{suggest(name, by_name)}")
+    return by_name[name]

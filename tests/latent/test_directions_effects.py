@@ -1,0 +1,222 @@
+"""What directions do, on pictures whose every biomarker is something simple."""
+
+import csv
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from generator_file import write_generator
+from numpy.typing import NDArray
+from PIL import Image
+
+from dnnlib.errors import ConfigError
+from dnnlib.pictures import Picture
+from stylegan_oct.features.detector import load_detector
+from stylegan_oct.features.perceptual import PerceptualDistance
+from stylegan_oct.latent import effects, population
+from stylegan_oct.latent.biomarkers import NAMES
+from stylegan_oct.latent.codes import Codes, save_codes
+from stylegan_oct.latent.direction_report import table
+from stylegan_oct.latent.directions import FIT, FRESH, Search, find_directions
+from stylegan_oct.latent.effects import change_along, correlation, measure_effects
+from stylegan_oct.latent.population import draw_ws
+from stylegan_oct.latent.traverse import (
+    rows_of_codes,
+    rows_of_seeds,
+    steps_between,
+    traverse,
+)
+from stylegan_oct.model import OctGenerator
+from tools.__main__ import main
+
+FIRST, SECOND = "central_thickness_um", "mean_thickness_um"
+
+
+def simple(pictures: list[Picture]) -> dict[str, NDArray[np.float64]]:
+    """Brightness of the left half, that of the right, and nothing else."""
+    pixels = np.stack(pictures).astype(np.float64)
+    values = {name: np.full(len(pixels), np.nan) for name in NAMES}
+    return {**values, FIRST: pixels[:, :, :8].mean(axis=(1, 2)), SECOND: pixels[:, :, 8:].mean(axis=(1, 2))}
+
+
+@pytest.fixture(autouse=True)
+def simple_biomarkers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(population, "measure_pictures", simple)
+    monkeypatch.setattr(effects, "measure_pictures", simple)
+    monkeypatch.setattr("stylegan_oct.latent.traverse.measure_pictures", simple)
+
+
+@pytest.fixture(scope="module")
+def G(tmp_path_factory: pytest.TempPathFactory) -> OctGenerator:
+    return write_generator(tmp_path_factory.mktemp("G"))
+
+
+@pytest.fixture(scope="module")
+def perceptual() -> PerceptualDistance:
+    return PerceptualDistance(load_detector())
+
+
+def test_a_change_is_exact_for_straight_lines_and_leaves_out_what_was_not_measured() -> None:
+    steps = np.array([-2.0, 0.0, 2.0])
+    rests = np.arange(20.0)[:, None]
+    values = np.concatenate([rests + 3 * steps, rests[:1] * np.nan + steps])
+    change = change_along(values, steps)
+    assert change is not None and change.samples == 20
+    assert (change.per_step, change.half_width, change.monotonic) == pytest.approx((3.0, 0.0, 1.0))
+    assert change.in_sd == pytest.approx(3 / np.arange(20.0).std()) and change.r_mean == pytest.approx(1.0)
+    half = np.concatenate([rests + 3 * steps, rests - steps, rests + 0 * steps])
+    assert change_along(half, steps).monotonic == pytest.approx(1 / 3)  # type: ignore[union-attr]
+    assert change_along(np.full((20, 3), 5.0), steps) is None
+    assert change_along(np.full((20, 3), np.nan), steps) is None
+
+
+def test_the_interval_covers_the_true_change_in_about_95_of_100_trials() -> None:
+    rng = np.random.default_rng(0)
+    steps = np.array([-2.0, 0.0, 2.0])
+    covered = 0
+    for _ in range(400):
+        slopes = rng.normal(1.0, 2.0, (60, 1))
+        change = change_along(slopes * steps + rng.normal(0, 1, (60, 3)), steps)
+        assert change is not None
+        covered += abs(change.per_step - 1.0) <= change.half_width
+    assert 0.92 <= covered / 400 <= 0.98
+
+
+def test_correlations_pass_over_missing_values_and_constants_have_none() -> None:
+    assert correlation(np.array([0.0, 1, 2, 3]), np.array([0.0, np.nan, -4, -6])) == pytest.approx(-1.0)
+    assert correlation(np.zeros(3), np.arange(3.0)) is None
+
+
+def test_samples_are_new_in_each_stream_balanced_and_mixed_outside_of_a_range(G: OctGenerator) -> None:
+    a, b = (draw_ws(G, G.info.classes, 9, seed=0, stream=stream) for stream in (FIT, FRESH))
+    assert a.labels.tolist() == [0] * 5 + [1] * 5 and not torch.isclose(a.ws, b.ws).all(dim=2).any()
+    mixed = draw_ws(G, G.info.classes, 9, seed=0, stream=FIT, layers=(1, 2)).ws
+    assert torch.equal(mixed[:, 1:3], a.ws[:, 1:3])
+    assert torch.equal(mixed[:, 0], mixed[:, 5]) and not torch.isclose(mixed[:, 0], a.ws[:, 0]).all()
+
+
+def test_named_directions_move_what_they_are_named_after_on_fresh_samples(
+        G: OctGenerator, perceptual: PerceptualDistance) -> None:
+    found = find_directions(G, Search(class_name="drusen", components=1, samples=400))
+    assert [d.name for d in found] == ["pca1", "sefa1", "to_CNV", FIRST, SECOND]
+    measured = {e.direction.name: e for e in measure_effects(G, found, perceptual, samples=60, class_name="DRUSEN")}
+    for name in (FIRST, SECOND):
+        effect = measured[name]
+        change = effect.changes[name]
+        assert effect.target == name and effect.r_predicted is not None and effect.r_predicted > 0.8
+        assert change.per_step - change.half_width > 0 and change.monotonic > 0.8 and change.r_mean > 0.9
+        assert change.per_step == pytest.approx(effect.direction.amount, rel=0.5)
+    sizes = [effect.size for effect in measured.values()]
+    assert sizes == sorted(sizes, reverse=True) and all(effect.path > 0 for effect in measured.values())
+    assert table(list(measured.values())).count("\n") == len(found)
+
+
+def test_orthogonal_directions_keep_what_they_should(G: OctGenerator, perceptual: PerceptualDistance) -> None:
+    def side(orthogonal: tuple[str, ...]) -> float:
+        search = Search(class_name="CNV", methods=("regression",), samples=400, orthogonal_to=orthogonal)
+        found = [d for d in find_directions(G, search) if d.name == FIRST]
+        assert found[0].orthogonal_to == tuple("DRUSEN" if name == "class" else name for name in orthogonal)
+        (effect,) = measure_effects(G, found, perceptual, samples=60, class_name="CNV")
+        assert effect.side_effect is not None
+        return effect.side_effect[1]
+
+    assert side((SECOND, "class")) < 0.5 * side(())
+
+
+def test_a_range_of_layers_moves_them_alone_and_says_so(G: OctGenerator) -> None:
+    found = find_directions(G, Search(layers=((0, 1), (2, 5)), components=1, samples=200))
+    assert [d.name for d in found if d.kind == "pca"] == ["pca1@0-1", "pca1@2-5"]
+    assert [d.layers for d in found if d.target == FIRST] == [(0, 1), (2, 5)]
+
+
+@pytest.mark.parametrize(("search", "words"), [
+    ({"class_name": "drusn"}, "no class 'drusn'. Did you mean DRUSEN"),
+    ({"layers": ((3, 9),)}, "no layers 3-9; this generator has 0-5"),
+    ({"orthogonal_to": ("clas",)}, "orthogonal to 'clas'. Did you mean class"),
+    ({"orthogonal_to": ("foci_count",)}, "foci_count could not be measured"),
+    ({"samples": 20}, "at least 100 samples; got 20"),
+])
+def test_what_cannot_be_searched_is_refused(G: OctGenerator, search: dict[str, object], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        find_directions(G, Search(**{"samples": 120, **search}))  # type: ignore[arg-type]
+
+
+def test_a_traversal_starts_from_seeds_or_codes_and_passes_through_them(G: OctGenerator, tmp_path: Path) -> None:
+    (direction,) = find_directions(G, Search(class_name="CNV", methods=("pca",), components=1, samples=200))
+    rows = rows_of_seeds(G, [3, 4], "CNV")
+    moved = traverse(G, direction, rows, steps_between(direction, 2.0, 3), batch=2)
+    assert rows.labels == ("CNV 3", "CNV 4") and moved.steps.tolist() == [-2, 0, 2]
+    for row, picture in zip(moved.pictures, traverse(G, direction, rows, np.zeros(1)).pictures, strict=True):
+        assert np.array_equal(row[1], picture[0]) and not np.array_equal(row[0], row[2])
+    save_codes(tmp_path / "c.safetensors", Codes(w=rows.ws[0], class_name="CNV", checkpoint_sha256=G.info.sha256,
+                                                 derived_from_patient=True))
+    again = rows_of_codes(G, [tmp_path / "c.safetensors"])
+    assert again.from_patient and torch.equal(again.ws[0], rows.ws[0]) and again.labels == ("scan 1",)
+    with pytest.raises(ConfigError, match="pca1 is not named after a biomarker"):
+        steps_between(direction, 2.0, 3, in_unit=True)
+
+
+@pytest.fixture
+def run(G: OctGenerator, tmp_path: Path) -> Callable[..., str]:
+    def call(*args: str, code: int = 0) -> str:
+        result = CliRunner().invoke(main, [args[0], "-c", str(G.info.path), "--out", str(tmp_path), *args[1:]])
+        assert result.exit_code == code, (result.output, result.exception)
+        return result.output
+    return call
+
+
+def test_the_commands_write_directions_table_picture_grid_and_video(run: Callable[..., str], tmp_path: Path) -> None:
+    brief = ["--class", "DRUSEN", "--fit-samples", "100", "--samples", "12", "--components", "1"]
+    report = json.loads(run("directions", *brief, "--json"))
+    names = [d["name"] for d in report["directions"]]
+    assert set(names) == {"pca1", "sefa1", "to_CNV", FIRST, SECOND}
+    assert json.loads((tmp_path / "directions.json").read_text()) == report
+    rows = list(csv.DictReader((tmp_path / "directions.csv").read_text().splitlines()))
+    assert {row["direction"] for row in rows} == set(names) and {row["biomarker"] for row in rows} == {FIRST, SECOND}
+    file = tmp_path / "directions.safetensors"
+    said = run("traverse", "--directions", str(file), "--direction", FIRST, "--in-unit", "--reach", "5", "--video",
+               "mp4", "--seconds", "0.2", "--seeds", "0,1")
+    assert f"{FIRST}, mean of 2 rows, um:" in said and (tmp_path / f"synthetic-traverse-{FIRST}.mp4").exists()
+    with Image.open(tmp_path / f"synthetic-traverse-{FIRST}.png") as image:
+        assert image.text["synthetic"] == "true" and image.text["direction"] == FIRST  # type: ignore[attr-defined]
+    with Image.open(tmp_path / "synthetic-directions.png") as image:
+        assert image.text["synthetic"] == "true"  # type: ignore[attr-defined]
+    moved = json.loads(run("traverse", "--class", "CNV", "--layers", "0-1", "--json", "--biomarker", SECOND))
+    assert moved["direction"] == "pca1" and np.shape(moved["values"][SECOND]) == (5, 7)
+
+
+@pytest.mark.parametrize(("args", "words"), [
+    (["--direction", "drusen_area_mm2"], "Say with --directions which file holds 'drusen_area_mm2'"),
+    (["--biomarker", "thickness"], "There is no biomarker 'thickness'."),
+    (["--directions", "missing.safetensors"], "holds no directions"),
+    (["--in-unit"], "pca1 is not named after a biomarker"),
+    (["--layers", "4-40"], "There are no layers 4-40"),
+    (["--layers", "a"], "'a' is not a range of layers"),
+    (["--codes", "missing.safetensors"], "holds no codes"),
+])
+def test_mistakes_get_one_line_and_exit_code_2(run: Callable[..., str], args: list[str], words: str) -> None:
+    assert words in run("traverse", *args, code=2)
+
+
+def test_what_a_scan_became_is_for_its_owner_alone(run: Callable[..., str], G: OctGenerator, tmp_path: Path) -> None:
+    save_codes(tmp_path / "c.safetensors", Codes(w=G.ws(G.z([0]), "CNV")[0], class_name="CNV",
+                                                 checkpoint_sha256=G.info.sha256, derived_from_patient=True))
+    run("traverse", "--codes", str(tmp_path / "c.safetensors"), "--class", "CNV")
+    assert (tmp_path / "synthetic-traverse-pca1.png").stat().st_mode & 0o077 == 0
+
+
+def test_ctrl_c_keeps_the_effects_measured_so_far(
+        G: OctGenerator, perceptual: PerceptualDistance) -> None:
+    found = find_directions(G, Search(class_name="CNV", methods=("pca",), components=3, samples=200))
+
+    def stop(done: int) -> None:
+        os.kill(os.getpid(), signal.SIGINT) if done == 30 else None
+
+    assert [e.direction.name for e in measure_effects(G, found, perceptual, samples=10, class_name="CNV", batch=30,
+                                                      progress=stop)] == ["pca1"]

@@ -1,0 +1,76 @@
+"""`traverse`: move samples or projected scans along a direction."""
+
+import json
+from pathlib import Path
+
+import click
+
+from dnnlib.progress import progress_bar
+from dnnlib.text import parse_int_list
+from tools._options import LAYERS, checkpoint_option, device_option
+
+EPILOG = """\b
+Examples:
+  python -m tools traverse --class DRUSEN                         # along the first principal component
+  python -m tools traverse --directions out/directions/directions.safetensors --direction drusen_height_um
+  python -m tools traverse --directions FILE --direction central_thickness_um --in-unit --reach 60 --video mp4
+  python -m tools traverse --directions FILE --codes scan/codes.safetensors
+"""
+
+
+@click.command(epilog=EPILOG)
+@checkpoint_option
+@click.option("--directions", "file", type=click.Path(path_type=Path), metavar="FILE",
+              help="Written by `directions`. [default: the first principal component of the class]")
+@click.option("--direction", "name", metavar="NAME", help="Which one. [default: that with the largest effect]")
+@click.option("--layers", type=LAYERS, metavar="A-B", help="Move these layers alone. [default: those of the direction]")
+@click.option("--seeds", default="0-4", show_default=True, metavar="LIST", help="Rows: seeds 0-4 or 1,5,9-12.")
+@click.option("--class", "class_name", metavar="NAME", help="Of the rows. [default: that of the direction, or all]")
+@click.option("--codes", type=click.Path(path_type=Path), multiple=True, metavar="FILE",
+              help="Projected scans as rows, instead of seeds.")
+@click.option("--reach", type=click.FloatRange(min=0, min_open=True), default=3.0, show_default=True,
+              help="How far, to either side.")
+@click.option("--in-unit", is_flag=True, help="The reach is in the unit of the biomarker, such as um.")
+@click.option("--columns", type=click.IntRange(min=2), default=7, show_default=True, help="Steps.")
+@click.option("--biomarker", metavar="NAME", help="Curve below the grid. [default: what the direction moves]")
+@click.option("--video", type=click.Choice(["mp4", "gif"]), help="Film it too.")
+@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), default=4.0, show_default=True)
+@click.option("--fps", type=click.FloatRange(min=1, max=120), default=25.0, show_default=True)
+@click.option("--psi", type=float, default=1.0, show_default=True, help="Truncation: below 1 nearer to the mean.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("out"), show_default=True, help="Folder.")
+@click.option("--batch", type=click.IntRange(min=1), default=32, show_default=True, help="Pictures at once.")
+@device_option
+@click.option("--json", "as_json", is_flag=True, help="Print what was measured as JSON.")
+@click.pass_context
+def traverse(ctx: click.Context, checkpoint: str | None, file: Path | None, name: str | None,
+             layers: tuple[int, int] | None, seeds: str, class_name: str | None, codes: tuple[Path, ...],
+             reach: float, in_unit: bool, columns: int, biomarker: str | None, video: str | None, seconds: float,
+             fps: float, psi: float, out: Path, batch: int, device: str | None, as_json: bool) -> None:
+    """Draw samples moved along a direction, with the curve of a biomarker below."""
+    from stylegan_oct.latent import traverse as library
+    from stylegan_oct.latent.directions import choose_direction
+    from stylegan_oct.model import load_generator
+    from torch_utils.distributed import init_world
+
+    G = load_generator(checkpoint, device=init_world(device).device)
+    direction = choose_direction(G, file, name, class_name=class_name, layers=layers)
+    rows = library.rows_of_codes(G, codes) if codes else library.rows_of_seeds(
+        G, parse_int_list(seeds), class_name or direction.class_name or None, psi=psi)
+    curve = None if biomarker is None else library.check_biomarker(biomarker)
+    steps = library.steps_between(direction, reach, columns, in_unit=in_unit)
+    with progress_bar("drawing", len(rows.labels) * len(steps)) as update:
+        moved = library.traverse(G, direction, rows, steps, batch=batch, progress=update)
+    curve = curve or moved.most_moved()
+    stem = out / f"synthetic-traverse-{direction.name}"
+    path = library.save_traversal(stem.with_name(f"{stem.name}.png"), G, moved, curve, in_unit=in_unit)
+    film = None
+    if video:
+        frames = max(2, round(seconds * fps))
+        with progress_bar("filming", frames) as update:
+            film = library.film_traversal(stem.with_name(f"{stem.name}.{video}"), G, moved, curve, frames=frames,
+                                          fps=fps, progress=update)
+    facts = {**moved.facts(), "picture": str(path), "video": None if film is None else film.facts()}
+    lines = [moved.summary(curve), str(path), *([str(film.path)] if film else [])]
+    click.echo(json.dumps(facts) if as_json else "\n".join(lines))
+    if film is not None and not film.complete:
+        ctx.exit(130)
