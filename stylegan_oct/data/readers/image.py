@@ -1,7 +1,10 @@
 """From the bytes of a PNG, JPEG or TIFF to a picture of 8 bits."""
 
 import io
+import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,17 +39,15 @@ def decode(data: bytes, channels: int = 1, *, page: int = 0) -> Picture:
         Refusal: it is not an image of a format read here, damaged, huge, tiny, or shows nothing.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # odd EXIF and TIFF tags; what matters raises
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                if page:
-                    image.seek(page)
-                _check_geometry(image)
-                facts = {"width": image.width, "height": image.height, "format": image.format, "mode": image.mode}
-                if getattr(image, "n_frames", 1) > 1:
-                    facts["pages"] = getattr(image, "n_frames", 1)
-                image.load()
-                pixels, more = _to_bytes(image, channels)
+        with _quiet(), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            if page:
+                image.seek(page)
+            _check_geometry(image)
+            facts = {"width": image.width, "height": image.height, "format": image.format, "mode": image.mode}
+            if getattr(image, "n_frames", 1) > 1:
+                facts["pages"] = getattr(image, "n_frames", 1)
+            image.load()
+            pixels, more = _to_bytes(image, channels)
     except Refusal:
         raise
     except UnidentifiedImageError:
@@ -58,6 +59,20 @@ def decode(data: bytes, channels: int = 1, *, page: int = 0) -> Picture:
     if int(pixels.max()) - int(pixels.min()) < 2:
         raise Refusal("shows nothing: all pixels have the same value")
     return Picture(pixels, {**facts, **more})
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Pillow from warning of odd EXIF and TIFF tags, and from logging what they say; what matters raises."""
+    logger = logging.getLogger("PIL")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _check_geometry(image: Image.Image) -> None:
