@@ -51,6 +51,7 @@ def directions(ctx: click.Context, checkpoint: str | None, class_name: str | Non
     from stylegan_oct.latent.direction_report import report_json, table, write_report
     from stylegan_oct.latent.directions import METHODS, Search, find_directions, samples_to_measure
     from stylegan_oct.latent.effects import measure_effects, pictures_to_measure
+    from stylegan_oct.latent.population import measuring_processes
     from stylegan_oct.model import load_generator
     from torch_utils.distributed import init_world
 
@@ -59,12 +60,13 @@ def directions(ctx: click.Context, checkpoint: str | None, class_name: str | Non
     search = Search(class_name=class_name, methods=methods or METHODS,  # type: ignore[arg-type]
                     layers=layers, components=components, samples=fit_samples, orthogonal_to=orthogonal_to, psi=psi,
                     seed=seed)
-    with progress_bar("finding", samples_to_measure(G, search)) as update:
-        found = find_directions(G, search, batch=batch, progress=update)
-    with progress_bar("measuring", pictures_to_measure(G, found, samples, class_name)) as update:
-        effects = measure_effects(G, found, PerceptualDistance(load_detector(device=G.device)), samples=samples,
-                                  class_name=class_name, oracle=judge, psi=psi, seed=seed, batch=batch,
-                                  progress=update)
+    perceptual = PerceptualDistance(load_detector(device=G.device))
+    with measuring_processes() as measure:
+        with progress_bar("finding", samples_to_measure(G, search)) as update:
+            found = find_directions(G, search, batch=batch, measure=measure, progress=update)
+        with progress_bar("measuring", pictures_to_measure(G, found, samples, class_name)) as update:
+            effects = measure_effects(G, found, perceptual, samples=samples, class_name=class_name, oracle=judge,
+                                      psi=psi, seed=seed, batch=batch, measure=measure, progress=update)
     write_report(out, G, found, effects, class_name=class_name, samples=samples, psi=psi, seed=seed)
     if as_json:
         click.echo(json.dumps(report_json(G, effects, samples=samples, psi=psi, seed=seed)))

@@ -13,7 +13,7 @@ from dnnlib.errors import ConfigError
 from dnnlib.text import suggest
 from stylegan_oct.latent.biomarkers import NAMES, UNITS
 from stylegan_oct.latent.direction_file import Direction, Kind, Readout, load_directions, pick
-from stylegan_oct.latent.population import Population, Progress, after, draw_ws, measured
+from stylegan_oct.latent.population import Measure, Population, Progress, after, draw_ws, measure_here, pictures_of
 from stylegan_oct.latent.supervised import fit_readout, likeliest_step, orthogonalised
 from stylegan_oct.latent.unsupervised import factor_steps, principal_steps
 from stylegan_oct.model import OctGenerator
@@ -46,7 +46,7 @@ class Search:
                               "A few thousand give steady ones.")
 
 
-def find_directions(G: OctGenerator, search: Search, *, batch: int = 32,
+def find_directions(G: OctGenerator, search: Search, *, batch: int = 32, measure: Measure = measure_here,
                     progress: Progress = lambda _: None) -> list[Direction]:
     """Return the directions, by range of layers and method.
 
@@ -54,6 +54,7 @@ def find_directions(G: OctGenerator, search: Search, *, batch: int = 32,
         G: the generator.
         search: what to find.
         batch: pictures at once.
+        measure: what measures them, `measure_here` or `measuring_processes`.
         progress: gets how many samples are measured, of `samples_to_measure`.
     Raises:
         ConfigError: a class, layer or biomarker does not exist.
@@ -75,7 +76,7 @@ def find_directions(G: OctGenerator, search: Search, *, batch: int = 32,
         readouts: dict[str, tuple[Readout, Tensor]] = dict(boundaries)
         if needs:
             before = index * len(population.ws)
-            values = measured(G, population.ws, batch=batch, progress=after(before, progress))
+            values = measure(pictures_of(G, population.ws, batch=batch), after(before, progress))
             population = Population(population.ws, population.labels, values)
             readouts.update(_regressions(population, w, needs))
         found += _in_layers(G, search, layers, w, readouts)

@@ -1,6 +1,6 @@
 """What a direction does: measured on fresh samples, step by step."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dnnlib.interrupt import Interrupt
+from dnnlib.pictures import Picture
 from stylegan_oct.features.oct import OctDetector
 from stylegan_oct.features.perceptual import PerceptualDistance
-from stylegan_oct.latent.biomarkers import NAMES
 from stylegan_oct.latent.direction_file import Direction
 from stylegan_oct.latent.directions import FRESH, classes_of
-from stylegan_oct.latent.population import Progress, Values, after, draw_ws, measure_pictures
+from stylegan_oct.latent.population import Measure, Progress, Values, after, draw_ws, measure_here, pictures_of
 from stylegan_oct.model import OctGenerator
 from torch_utils.images import to_pictures, to_uint8
 
@@ -82,7 +82,7 @@ class Effect:
 def measure_effects(G: OctGenerator, directions: Sequence[Direction], perceptual: PerceptualDistance, *,
                     samples: int = 500, class_name: str | None = None, oracle: OctDetector | None = None,
                     psi: float = 1.0, seed: int = 0, batch: int = 32,
-                    progress: Progress = lambda _: None) -> list[Effect]:
+                    measure: Measure = measure_here, progress: Progress = lambda _: None) -> list[Effect]:
     """Return what each direction does to samples that it was not found with, largest effect first.
 
     Ctrl-C ends it after the direction at work; those that were not reached are missing from what is returned.
@@ -96,14 +96,16 @@ def measure_effects(G: OctGenerator, directions: Sequence[Direction], perceptual
         oracle: a classifier that says whether the class stays.
         psi, seed: of the samples.
         batch: pictures at once.
+        measure: what measures them, `measure_here` or `measuring_processes`.
         progress: gets how many pictures are measured, of `pictures_to_measure`.
     """
     ws = draw_ws(G, classes_of(G, class_name), samples, seed=seed, stream=FRESH, psi=psi).ws
     effects = []
     with Interrupt() as interrupt:
+        at_rest = measure(pictures_of(G, ws, batch=batch), progress)
         for index, direction in enumerate(directions):
-            before = index * len(ws) * len(STEPS)
-            walked = _walk(G, direction, ws, perceptual, oracle, batch, after(before, progress))
+            before = len(ws) * (1 + index * (len(STEPS) - 1))
+            walked = _walk(G, direction, ws, at_rest, perceptual, oracle, batch, measure, after(before, progress))
             effects.append(_effect(direction, ws, walked))
             if interrupt.requested:
                 break
@@ -113,7 +115,7 @@ def measure_effects(G: OctGenerator, directions: Sequence[Direction], perceptual
 def pictures_to_measure(G: OctGenerator, directions: Sequence[Direction], samples: int, class_name: str | None) -> int:
     """Return how many pictures `measure_effects` draws."""
     classes = max(len(classes_of(G, class_name)), 1)
-    return -(-samples // classes) * classes * len(STEPS) * len(directions)
+    return -(-samples // classes) * classes * (1 + (len(STEPS) - 1) * len(directions))
 
 
 @dataclass(frozen=True)
@@ -125,29 +127,31 @@ class _Walked:
     path: float
 
 
-def _walk(G: OctGenerator, direction: Direction, ws: Tensor, perceptual: PerceptualDistance,
-          oracle: OctDetector | None, batch: int, progress: Progress) -> _Walked:
-    """Return what is measured on samples [N, layers, w_dim] at every step."""
-    values: dict[str, list[NDArray[np.float64]]] = {name: [] for name in NAMES}
-    classes, lengths = [], []
-    each = max(batch // len(STEPS), 1)
-    steps = torch.tensor(STEPS)
-    done = 0
-    for part in torch.split(ws, each):
-        n = len(part)
-        moved = direction.move(part.repeat_interleave(len(steps), dim=0), steps.repeat(n))
-        with torch.no_grad():
-            images = G.synthesize(moved)
-            seen = perceptual.features(images).reshape(n, len(steps), -1)
-            lengths.append(perceptual.distance(seen[:, 1:].flatten(0, 1), seen[:, :-1].flatten(0, 1)).sqrt().cpu())
-            if oracle is not None:
-                classes.append(oracle.classify(to_uint8(images)).argmax(dim=1).reshape(n, -1).cpu().numpy())
-        for name, column in measure_pictures(to_pictures(images)).items():
-            values[name].append(column.reshape(n, -1))
-        done += len(moved)
-        progress(done)
-    return _Walked({name: np.concatenate(columns) for name, columns in values.items()},
-                   np.concatenate(classes) if classes else None, float(torch.cat(lengths).mean() / steps.diff().mean()))
+def _walk(G: OctGenerator, direction: Direction, ws: Tensor, at_rest: Values, perceptual: PerceptualDistance,
+          oracle: OctDetector | None, batch: int, measure: Measure, progress: Progress) -> _Walked:
+    """Return what is measured on samples [N, layers, w_dim] at every step; `at_rest` is known for step 0."""
+    classes: list[NDArray[np.int64]] = []
+    lengths: list[Tensor] = []
+    steps, rest = torch.tensor(STEPS), STEPS.index(0.0)
+    away = [place for place in range(len(STEPS)) if place != rest]
+
+    def pictures() -> Iterator[list[Picture]]:
+        for part in torch.split(ws, max(batch // len(STEPS), 1)):
+            n = len(part)
+            moved = direction.move(part.repeat_interleave(len(steps), dim=0), steps.repeat(n))
+            with torch.no_grad():
+                images = G.synthesize(moved)
+                seen = perceptual.features(images).reshape(n, len(steps), -1)
+                gaps = perceptual.distance(seen[:, 1:].flatten(0, 1), seen[:, :-1].flatten(0, 1))
+                lengths.append(gaps.sqrt().cpu())
+                if oracle is not None:
+                    classes.append(oracle.classify(to_uint8(images)).argmax(dim=1).reshape(n, -1).cpu().numpy())
+            yield to_pictures(images.reshape(n, len(steps), *images.shape[1:])[:, away].flatten(0, 1))
+
+    values = {name: np.insert(moved.reshape(len(ws), -1), rest, at_rest[name], axis=1)
+              for name, moved in measure(pictures(), progress).items()}
+    return _Walked(values, np.concatenate(classes) if classes else None,
+                   float(torch.cat(lengths).mean() / steps.diff().mean()))
 
 
 def _effect(direction: Direction, ws: Tensor, walked: _Walked) -> Effect:

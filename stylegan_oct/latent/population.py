@@ -1,7 +1,15 @@
 """Samples of a generator and the biomarkers measured on them."""
 
-from collections.abc import Callable, Iterator, Sequence
+import contextlib
+import itertools
+import multiprocessing
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -15,6 +23,13 @@ from torch_utils.images import to_pictures
 
 Progress = Callable[[int], object]       # gets how many pictures are done
 Values = dict[str, NDArray[np.float64]]  # biomarker -> [N], NaN where it could not be measured
+
+
+class Measure(Protocol):
+    """Turns batches of pictures into biomarkers."""
+
+    def __call__(self, batches: Iterable[Sequence[Picture]], progress: Progress = ...) -> Values:
+        """Return the biomarkers of all pictures in their order."""
 
 
 @dataclass(frozen=True)
@@ -65,15 +80,38 @@ def pictures_of(G: OctGenerator, ws: Tensor, *, batch: int) -> Iterator[list[Pic
             yield to_pictures(G.synthesize(part))
 
 
-def measured(G: OctGenerator, ws: Tensor, *, batch: int, progress: Progress = lambda _: None) -> Values:
-    """Return the biomarkers of the pictures of latents [N, layers, w_dim]; `progress` gets how many are done."""
-    parts: list[Values] = []
-    done = 0
-    for pictures in pictures_of(G, ws, batch=batch):
+def measure_here(batches: Iterable[Sequence[Picture]], progress: Progress = lambda _: None) -> Values:
+    """Return the biomarkers of pictures of one size, measured in this process."""
+    parts, done = [], 0
+    for pictures in batches:
         parts.append(measure_pictures(pictures))
         done += len(pictures)
         progress(done)
-    return {name: np.concatenate([part[name] for part in parts]) for name in NAMES}
+    return joined(parts)
+
+
+@contextlib.contextmanager
+def measuring_processes(workers: int | None = None) -> Iterator[Measure]:
+    """Yield what measures as `measure_here` does, in a process a core, while this one draws the next pictures."""
+    count = workers or os.cpu_count() or 1
+    context = multiprocessing.get_context("spawn")  # forking a process with threads (progress bars) can deadlock
+    with ProcessPoolExecutor(count, mp_context=context, initializer=_leave_ctrl_c_to_the_parent) as pool:
+
+        def measure(batches: Iterable[Sequence[Picture]], progress: Progress = lambda _: None) -> Values:
+            parts: list[Values] = []
+            waiting: deque[tuple[int, Future[Values]]] = deque()
+            done = 0
+            for pictures in itertools.chain(batches, itertools.repeat(None, 2 * count)):
+                if pictures is not None:
+                    waiting.append((len(pictures), pool.submit(measure_pictures, pictures)))
+                if waiting and (pictures is None or len(waiting) > 2 * count):  # the queue keeps memory bounded
+                    size, first = waiting.popleft()
+                    parts.append(first.result())
+                    done += size
+                    progress(done)
+            return joined(parts)
+
+        yield measure
 
 
 def measure_pictures(pictures: Sequence[Picture]) -> Values:
@@ -82,6 +120,15 @@ def measure_pictures(pictures: Sequence[Picture]) -> Values:
     return {name: measurements.values[name] for name in NAMES}
 
 
+def joined(parts: Sequence[Values]) -> Values:
+    """Return the values of several parts, one after the other."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in NAMES}
+
+
 def after(before: int, progress: Progress) -> Progress:
     """Return what reports the pictures of one part of the work, `before` of them being done already."""
     return lambda done: progress(before + done)
+
+
+def _leave_ctrl_c_to_the_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

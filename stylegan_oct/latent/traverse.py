@@ -1,6 +1,6 @@
 """Samples or a projected scan moved along a direction: a grid, a curve of a biomarker below it, and a video."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from stylegan_oct.latent.codes import check_codes, load_codes
 from stylegan_oct.latent.direction_file import Direction
 from stylegan_oct.latent.directions import classes_of
 from stylegan_oct.latent.effects import correlation
-from stylegan_oct.latent.population import Values, measure_pictures, pictures_of
+from stylegan_oct.latent.population import Progress, Values, measure_here, pictures_of
 from stylegan_oct.model import OctGenerator
 from stylegan_oct.video import Video, save_video
 from torch_utils.images import to_pictures
@@ -116,16 +116,17 @@ def steps_between(direction: Direction, reach: float, columns: int, *, in_unit: 
 
 
 def traverse(G: OctGenerator, direction: Direction, rows: Rows, steps: NDArray[np.float64], *, batch: int = 32,
-             progress: Callable[[int], object] = lambda _: None) -> Traversal:
+             progress: Progress = lambda _: None) -> Traversal:
     """Return every row at every step, drawn and measured; `progress` gets how many pictures are done."""
-    parts: list[Values] = []
     flat: list[Picture] = []
-    for drawn in pictures_of(G, _moved(direction, rows.ws, steps), batch=batch):
-        parts.append(measure_pictures(drawn))
-        flat += drawn
-        progress(len(flat))
+
+    def drawn() -> Iterator[list[Picture]]:
+        for pictures in pictures_of(G, _moved(direction, rows.ws, steps), batch=batch):
+            flat.extend(pictures)
+            yield pictures
+
     shape = (len(rows.labels), len(steps))
-    values = {name: np.concatenate([part[name] for part in parts]).reshape(shape) for name in NAMES}
+    values = {name: column.reshape(shape) for name, column in measure_here(drawn(), progress).items()}
     return Traversal(direction, rows, steps, [flat[i:i + len(steps)] for i in range(0, len(flat), len(steps))], values)
 
 
@@ -172,7 +173,7 @@ def grid(traversal: Traversal, biomarker: str, *, side: int, unit: str = "") -> 
 
 
 def film_traversal(path: Path, G: OctGenerator, traversal: Traversal, biomarker: str, *, frames: int, fps: float,
-                   batch: int = 8, progress: Callable[[int], object] = lambda _: None) -> Video:
+                   batch: int = 8, progress: Progress = lambda _: None) -> Video:
     """Write a video of all rows side by side, from one end to the other and back, above the curve.
 
     Args:

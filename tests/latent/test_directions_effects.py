@@ -1,5 +1,6 @@
 """What directions do, on pictures whose every biomarker is something simple."""
 
+import contextlib
 import csv
 import json
 import os
@@ -19,11 +20,11 @@ from dnnlib.errors import ConfigError
 from dnnlib.pictures import Picture
 from stylegan_oct.features.detector import load_detector
 from stylegan_oct.features.perceptual import PerceptualDistance
-from stylegan_oct.latent import effects, population
+from stylegan_oct.latent import population
 from stylegan_oct.latent.biomarkers import NAMES
 from stylegan_oct.latent.codes import Codes, save_codes
 from stylegan_oct.latent.direction_report import table
-from stylegan_oct.latent.directions import FIT, FRESH, Search, find_directions
+from stylegan_oct.latent.directions import FIT, FRESH, Search, choose_direction, find_directions
 from stylegan_oct.latent.effects import change_along, correlation, measure_effects
 from stylegan_oct.latent.population import draw_ws
 from stylegan_oct.latent.traverse import (
@@ -48,8 +49,8 @@ def simple(pictures: list[Picture]) -> dict[str, NDArray[np.float64]]:
 @pytest.fixture(autouse=True)
 def simple_biomarkers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(population, "measure_pictures", simple)
-    monkeypatch.setattr(effects, "measure_pictures", simple)
-    monkeypatch.setattr("stylegan_oct.latent.traverse.measure_pictures", simple)
+    # Other processes would not know of it.
+    monkeypatch.setattr(population, "measuring_processes", lambda: contextlib.nullcontext(population.measure_here))
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +149,7 @@ def test_what_cannot_be_searched_is_refused(G: OctGenerator, search: dict[str, o
 
 
 def test_a_traversal_starts_from_seeds_or_codes_and_passes_through_them(G: OctGenerator, tmp_path: Path) -> None:
-    (direction,) = find_directions(G, Search(class_name="CNV", methods=("pca",), components=1, samples=200))
+    direction = choose_direction(G, None, None, class_name="CNV")
     rows = rows_of_seeds(G, [3, 4], "CNV")
     moved = traverse(G, direction, rows, steps_between(direction, 2.0, 3), batch=2)
     assert rows.labels == ("CNV 3", "CNV 4") and moved.steps.tolist() == [-2, 0, 2]
@@ -220,3 +221,15 @@ def test_ctrl_c_keeps_the_effects_measured_so_far(
 
     assert [e.direction.name for e in measure_effects(G, found, perceptual, samples=10, class_name="CNV", batch=30,
                                                       progress=stop)] == ["pca1"]
+
+
+def test_processes_measure_the_same_in_the_same_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    rng = np.random.default_rng(0)
+    batches = [list(rng.integers(0, 255, (size, 16, 16), dtype=np.uint8)) for size in (1, 3, 2, 1, 1, 2, 1)]
+    seen: list[int] = []
+    with population.measuring_processes(2) as measure:
+        parallel = measure(iter(batches), seen.append)
+    assert seen == [1, 4, 6, 7, 8, 10, 11]
+    for name, values in population.measure_here(batches).items():
+        np.testing.assert_array_equal(parallel[name], values)
