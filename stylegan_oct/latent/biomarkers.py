@@ -14,7 +14,7 @@ from typing import Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter1d, minimum_filter1d
+from scipy.ndimage import gaussian_filter1d
 
 from stylegan_oct.latent.lesions import find_drusen, find_fluid, find_foci
 from stylegan_oct.latent.paths import Curve
@@ -48,7 +48,10 @@ LOCAL_UM = 150.0
 LEAST_KNOWN = 0.6                # share of the columns that a measurement needs
 FOCI_PITCH_UM = (12.0, 30.0)     # a focus of 30 um must fill more than a pixel
 COUNT_PITCH_UM = (16.0, 50.0)    # drusen of 100 um must be parted from their neighbours
-PIT_UM, PIT_REACH_MM = 22.0, 1.3    # depth of the fovea below its rims, and how far these are away
+INNER_UM = (10.0, 110.0)         # below the ILM lie the inner layers, but at the fovea
+INNER_LOSS = 0.75                # of their usual grey, which the fovea falls below
+THICKNESS_UM = 500.0             # a retina thinner by this counts as much as inner layers of no grey
+FOVEA_REACH_MM = 2.0             # from the middle of the scan
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,7 @@ def _measure(pictures: NDArray[np.uint8], scale: tuple[float, float], valid: Mas
     lines = find_boundaries(grid)
     known, why = _known(grid, lines)
     thickness = np.where(known, (lines.bruch - lines.ilm) * grid.z_um, np.nan)
-    fovea = _find_fovea(thickness, known, grid.x_um)
+    fovea = _find_fovea(grid, lines, known)
     drusen, fluid, foci = find_drusen(grid, lines, known), find_fluid(grid, lines, known), find_foci(grid, lines, known)
     mm2 = grid.z_um * grid.x_um * 1e-6
     raised = np.where(known, drusen.elevation_um, 0)
@@ -170,22 +173,25 @@ def _reasons(known: Mask, near: Mask, why: Sequence[str], scale: tuple[float, fl
     return reasons
 
 
-def _find_fovea(thickness: Curve, known: Mask, x_um: float) -> NDArray[np.float64]:
-    """Return the column where the retina is thinnest between two rims, [N]; NaN where it has no pit."""
-    columns = np.arange(thickness.shape[1])
-    result = np.full(len(thickness), np.nan)
-    reach = max(2, round(1000 * PIT_REACH_MM / x_um))
-    for number, (curve, good) in enumerate(zip(thickness, known, strict=True)):
-        if good.mean() < 0.3:
-            continue
-        smooth = gaussian_filter1d(np.interp(columns, columns[good], curve[good]), 70 / x_um, mode="nearest")
-        lowest = np.flatnonzero(smooth == minimum_filter1d(smooth, 2 * (reach // 2) + 1, mode="nearest"))
-        lowest = lowest[(lowest > 0.15 * len(columns)) & (lowest < 0.85 * len(columns))]
-        depths = [min(smooth[max(0, at - reach):at + 1].max(), smooth[at:at + reach].max()) - smooth[at]
-                  for at in lowest]
-        if depths and max(depths) >= PIT_UM:
-            result[number] = lowest[int(np.argmax(depths))]
-    return result
+def _find_fovea(grid: Grid, lines: Boundaries, known: Mask) -> NDArray[np.float64]:
+    """Return the column of the fovea, [N]: where the bright inner layers end and the retina is thin.
+
+    Oedema fills the pit, but the nerve fibres, ganglion cells and inner plexiform layer still leave the foveola, so
+    the grey below the ILM counts most. NaN where the middle of the scan has no such place.
+    """
+    z_um = (np.arange(grid.grey.shape[2]) + 0.5) * grid.z_um - lines.ilm[..., None] * grid.z_um
+    inner = (z_um > INNER_UM[0]) & (z_um < INNER_UM[1])
+    grey = np.where(inner, grid.grey, 0).sum(axis=2) / np.maximum(inner.sum(axis=2), 1)
+    usual = np.array([np.median(values[good]) if good.any() else 1 for values, good in zip(grey, known, strict=True)])
+    thickness = (lines.bruch - lines.ilm) * grid.z_um
+    sigma = 70 / grid.x_um
+    relative = gaussian_filter1d(grey / np.maximum(usual, 0.05)[:, None], sigma, axis=1, mode="nearest")
+    score = relative + gaussian_filter1d(thickness, sigma, axis=1, mode="nearest") / THICKNESS_UM
+    x_mm = (np.arange(grey.shape[1]) + 0.5 - grey.shape[1] / 2) * grid.x_um / 1000
+    score[~known | (np.abs(x_mm) > FOVEA_REACH_MM)] = np.inf
+    place = score.argmin(axis=1)
+    each = np.arange(len(place))
+    return np.where(np.isfinite(score[each, place]) & (relative[each, place] < INNER_LOSS), place, np.nan)
 
 
 def _in_pixels(shape: tuple[int, int, int], scale: tuple[float, float], grid: Grid, lines: Boundaries, known: Mask,

@@ -1,6 +1,8 @@
 """Lesions between the boundaries: elevations of the RPE, dark fluid, hyperreflective foci. Sizes are in um and mm2."""
 
+import itertools
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,15 +12,21 @@ from scipy.signal import find_peaks
 from stylegan_oct.latent.paths import Curve, Plane
 from stylegan_oct.latent.segment import Boundaries, Grid, Mask, blur
 
+Number = TypeVar("Number", bound=np.generic)
 Numbers = NDArray[np.float64]     # [N]
 
 RPE_UM = 16.0                     # its thickness
 DRUSE_FOOT_UM = 13.0              # an elevation ends where it falls below this
 DRUSE_UM = 20.0                   # and counts from this height on
 DRUSE_LEAST_WIDTH_UM = 60.0
-DETACHMENT_UM = (180.0, 1000.0)   # an elevation higher than the first, or wider than the second, is no druse
+DETACHMENT_UM = 180.0             # an elevation higher than this is a detachment
+WIDE_UM = 550.0                   # one wider than this is a druse only
+WIDE_CONTENT, CONTENT = 0.6, 0.4  # where its content has this share of the RPE's grey; a narrow one from CONTENT on
 NEIGHBOUR_UM = 12.0               # two drusen are parted by a dip of at least this
-FLUID_SEED, FLUID_EDGE = 0.34, 0.47    # grey between vitreous (0) and the middle of the retina (1)
+PARTED = 0.6
+FLUID_EDGE, FLUID_MEAN = 0.68, 0.5    # grey between the vitreous (0) and the darkest layer, the ONL (1)
+BRIGHT = 0.6                      # normalised grey of the RPE, and of the material that CNV leaves upon it
+ONL_UM = (75.0, 130.0)            # above the RPE's outer border lies the ONL, but over fluid and elevations
 FLUID_LEAST_MM2 = 0.0025
 FOCUS_UM = 32.0                   # foci measure 20 to 40 um
 FOCUS_CONTRAST = 0.16             # above its surroundings, in normalised grey
@@ -41,53 +49,97 @@ class Fluid:
 
     inside: Mask
     under: Mask
+    noise: Numbers    # typical difference within the ONL as a share of its distance from the grey of the vitreous
 
 
 def find_drusen(grid: Grid, lines: Boundaries, known: Mask) -> Drusen:
     """Return the elevations of the RPE and which of them are drusen rather than detachments."""
     elevation = (lines.bruch - lines.rpe) * grid.z_um
-    raised = (elevation > DRUSE_FOOT_UM) & known
+    content = _content(grid, lines)
     count, height, area = (np.zeros(len(elevation)) for _ in range(3))
-    for number, curve in enumerate(np.where(raised, elevation, 0)):
-        runs, total = ndimage.label(curve > 0)
-        for begin, end in ((run[0].start, run[0].stop) for run in ndimage.find_objects(runs, total)):
+    for number, curve in enumerate(np.where((elevation > DRUSE_FOOT_UM) & known, elevation, 0)):
+        for begin, end in _mounds(curve):
             top, width_um = curve[begin:end].max(), (end - begin) * grid.x_um
-            if not (DRUSE_UM <= top <= DETACHMENT_UM[0] and DRUSE_LEAST_WIDTH_UM <= width_um <= DETACHMENT_UM[1]):
-                continue
-            peaks, _ = find_peaks(np.pad(curve[begin:end], 1), height=DRUSE_UM, prominence=NEIGHBOUR_UM)
-            count[number] += max(1, len(peaks))
-            height[number] = max(height[number], top)
-            area[number] += curve[begin:end].sum() * grid.x_um * 1e-6
+            least = WIDE_CONTENT if width_um > WIDE_UM else CONTENT
+            inside = content[number, begin:end][curve[begin:end] >= DRUSE_UM]
+            if DRUSE_UM <= top <= DETACHMENT_UM and width_um >= DRUSE_LEAST_WIDTH_UM and inside.mean() >= least:
+                peaks, _ = find_peaks(np.pad(curve[begin:end], 1), height=DRUSE_UM, prominence=NEIGHBOUR_UM)
+                count[number] += max(1, len(peaks))
+                height[number] = max(height[number], top)
+                area[number] += curve[begin:end].sum() * grid.x_um * 1e-6
     return Drusen(elevation, count, height, area)
+
+
+def _content(grid: Grid, lines: Boundaries) -> Curve:
+    """Return the grey between the RPE and Bruch's membrane as a share of the RPE's, [N, W]; 1 where they touch."""
+    row = np.arange(grid.grey.shape[2]) + 0.5
+    rpe, bruch = lines.rpe[..., None], lines.bruch[..., None]
+
+    def mean(where: Mask) -> Curve:
+        grey: Curve = np.where(where, grid.grey, 0).sum(axis=2) / np.maximum(where.sum(axis=2), 1)
+        return grey
+
+    margin = 8 / grid.z_um    # the RPE's blur and Bruch's membrane itself
+    between = (row > rpe + 0.5 * margin) & (row < bruch - margin)
+    shell = mean((row > rpe - RPE_UM / grid.z_um) & (row < rpe))
+    return np.where(between.any(axis=2), mean(between) / np.maximum(shell, 0.1), 1)
+
+
+def _mounds(curve: NDArray[np.float64]) -> list[tuple[int, int]]:
+    """Return where elevations begin and end: at their foot, or at a dip to PARTED of the lower of two tops."""
+    runs, count = ndimage.label(curve > 0)
+    mounds = []
+    for begin, end in ((run[0].start, run[0].stop) for run in ndimage.find_objects(runs, count)):
+        padded = np.pad(curve[begin:end], 1)
+        peaks, _ = find_peaks(padded, prominence=NEIGHBOUR_UM)
+        cuts = [begin]
+        for left, right in itertools.pairwise(peaks - 1 + begin):
+            low = left + int(np.argmin(curve[left:right + 1]))
+            if curve[low] < PARTED * min(curve[left], curve[right]):
+                cuts.append(low)
+        mounds += list(itertools.pairwise([*cuts, end]))
+    return mounds
 
 
 def find_fluid(grid: Grid, lines: Boundaries, known: Mask) -> Fluid:
     """Return what is as dark as the vitreous within the retina (cysts) and between it and the RPE.
 
-    Fluid is seeded where it is dark beyond doubt and grows to where the grey is half-way to that of the retina.
+    Fluid ends where the grey is half-way to that of its surroundings; unevenness of the ONL is not as dark on average.
     """
     grey = blur(grid.grey, 8 / grid.z_um, 18 / grid.x_um) / _shadow(grid, lines)[..., None]
     z_um = (np.arange(grey.shape[2]) + 0.5) * grid.z_um
     ilm, rpe = lines.ilm[..., None] * grid.z_um, lines.rpe[..., None] * grid.z_um - RPE_UM
     inner = (z_um > ilm + 20) & (z_um < rpe - 4) & known[..., None] & grid.valid
     vitreous = (z_um < ilm - 40) & (z_um > ilm - 400) & grid.valid
-    dark, middle = _percentile(grey, vitreous, 50), _percentile(grey, inner & (z_um < rpe - 70), 55)
-    level = (grey - dark[:, None, None]) / np.maximum(middle - dark, 0.05)[:, None, None]
+    nuclear = inner & (z_um > rpe - ONL_UM[1] + RPE_UM) & (z_um < rpe - ONL_UM[0] + RPE_UM)
+    dark, layer = _percentile(grey, vitreous, 50), _percentile(grey, nuclear, 50)
+    level = (grey - dark[:, None, None]) / np.maximum(layer - dark, 0.04)[:, None, None]
+    noise = _percentile(np.abs(level - _shifted(level, grid.cols(70), 1)), nuclear, 50)
     regions, count = ndimage.label(inner & (level < FLUID_EDGE), IN_PLANE)
     sizes = np.bincount(regions.ravel(), minlength=count + 1) * (grid.z_um * grid.x_um * 1e-6)
-    seeded = np.bincount(regions[level < FLUID_SEED], minlength=count + 1) * (grid.z_um * grid.x_um * 1e-6)
-    fluid = (sizes >= FLUID_LEAST_MM2) & (seeded >= 0.4 * FLUID_LEAST_MM2)
+    depth = np.bincount(regions.ravel(), level.ravel(), minlength=count + 1) / np.bincount(regions.ravel())
+    fluid = (sizes >= FLUID_LEAST_MM2) & (depth < FLUID_MEAN)
     fluid[0] = False
-    under = fluid & _lies_on_rpe(regions, count, np.broadcast_to(rpe - z_um, grey.shape))
-    return Fluid((fluid & ~under)[regions], under[regions])
+    under = fluid & _lies_on_rpe(grid, grey, regions, count, rpe - z_um)
+    return Fluid((fluid & ~under)[regions], under[regions], noise.astype(np.float64))
 
 
-def _lies_on_rpe(regions: NDArray[np.int32], count: int, gap_um: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Tell of each region whether its lower edge lies mostly on the RPE: photoreceptors part cysts from it."""
-    last = regions != np.pad(regions[..., 1:], ((0, 0), (0, 0), (0, 1)))
-    edge = regions[last]
-    near = np.bincount(edge, gap_um[last] < 40, minlength=count + 1)
-    resting: NDArray[np.bool_] = near > 0.5 * np.maximum(np.bincount(edge, minlength=count + 1), 1)
+def _lies_on_rpe(grid: Grid, grey: Plane, regions: NDArray[np.int32], count: int,
+                 above_rpe_um: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Tell of each region whether its lower edge lies mostly on the RPE, or on something as bright that covers it.
+
+    Photoreceptors part cysts from the RPE; of fluid under the retina they are the roof.
+    """
+    def share(edge: Mask, fits: NDArray[np.bool_]) -> NDArray[np.float64]:
+        return np.bincount(regions[edge], fits[edge], minlength=count + 1) / np.maximum(
+            np.bincount(regions[edge], minlength=count + 1), 1)
+
+    bright = ndimage.uniform_filter1d(grey, grid.rows(12), axis=2) > BRIGHT
+    last = (regions != _shifted(regions, -1, 2)) & (regions > 0)
+    first = (regions != _shifted(regions, 1, 2)) & (regions > 0)
+    floor = share(last, (above_rpe_um < 40) | _shifted(bright, -grid.rows(22), 2))
+    roof = share(first, ndimage.maximum_filter1d(_shifted(bright, grid.rows(25), 2), grid.rows(30), axis=2))
+    resting: NDArray[np.bool_] = (floor > 0.5) | ((roof > 0.6) & (floor > 0.2))
     return resting
 
 
@@ -128,7 +180,8 @@ def find_foci(grid: Grid, lines: Boundaries, known: Mask) -> Mask:
     return spots
 
 
-def _shifted(planes: Plane, by: int, axis: int) -> Plane:
+def _shifted(planes: NDArray[Number], by: int, axis: int) -> NDArray[Number]:
     """Return the planes moved along an axis, the edge repeated."""
     size = planes.shape[axis]
-    return np.take(planes, np.clip(np.arange(size) - by, 0, size - 1), axis=axis)
+    moved: NDArray[Number] = np.take(planes, np.clip(np.arange(size) - by, 0, size - 1), axis=axis)
+    return moved

@@ -22,6 +22,9 @@ PITCH_X_UM = (15.0, 25.0)    # the optics resolve about 15 um across
 TISSUE = 0.22                # normalised grey that parts vitreous and fluid (0) from the darkest layer, the ONL
 ABOVE_RPE_UM = 110.0         # tissue above the RPE; the foveola has about 150 um of it, the nerve fibres have none
 LEAST_RETINA_UM = 60.0       # between ILM and RPE
+STIFF_MM = 3.5               # the lower envelope of the RPE bridges elevations up to about this wide
+ABOVE_UM = 8.0               # an RPE this far above its envelope is raised
+ENVELOPE_ROUNDS = 12
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,10 @@ class Grid:
     def rows(self, um: float) -> int:
         """Return a depth in um as a number of rows, at least 1."""
         return max(1, round(um / self.z_um))
+
+    def cols(self, um: float) -> int:
+        """Return a width in um as a number of columns, at least 1."""
+        return max(1, round(um / self.x_um))
 
 
 @dataclass(frozen=True)
@@ -102,7 +109,7 @@ def _levels(smooth: Plane, good: Mask) -> tuple[Plane, Plane]:
 
 def find_boundaries(grid: Grid) -> Boundaries:
     """Return the three boundaries, found from the RPE (the surest) to the ILM and Bruch's membrane."""
-    grey = blur(grid.grey, 4 / grid.z_um, 22 / grid.x_um)
+    grey = blur(grid.grey, 4 / grid.z_um, 16 / grid.x_um)
     rpe, fall = _find_rpe(grid, grey)
     ilm, rise = _find_ilm(grid, grey, rpe)
     return Boundaries(ilm, rpe, _find_bruch(grid, grey, rpe), _at(rise, ilm), _at(fall, rpe))
@@ -150,16 +157,17 @@ def _find_rpe(grid: Grid, grey: Plane) -> tuple[Curve, Plane]:
     above = _sum_above(np.clip((grey - TISSUE) / 0.1, 0, 1))
     enough = np.clip(above * (grid.z_um / ABOVE_RPE_UM), 0, 1)
     # Higher up the bottom of a bright druse has the RPE and the druse, where the RPE has the dark ONL.
-    druse = np.clip((_mean_between(grey, grid.rows(55), grid.rows(125)) - 0.4) / 0.4, 0, 0.6)
-    cost = -fall * bright * enough**2 * (1 - druse)
-    return _path(grid, cost, -fall, steepest=2.0, linear=0.02, quadratic=0.1), fall
+    druse = np.clip((_mean_between(grey, grid.rows(55), grid.rows(125)) - 0.4) / 0.4, 0, 0.8)
+    cost = -fall * bright**2 * enough**2 * (1 - druse)
+    return _path(grid, cost, -fall, steepest=2.5, linear=0.02, quadratic=0.04), fall
 
 
 def _find_ilm(grid: Grid, grey: Plane, rpe: Curve) -> tuple[Curve, Plane]:
     """Return the ILM: from dark to bright, with little tissue above and little darkness between it and the RPE."""
     above, below = _windows(grey, grid.rows(25), grid.rows(25))
     rise = np.clip(below - above, 0, None)
-    tissue = np.clip((grey - TISSUE) / 0.2, -1, 1)
+    # A dark row counts for less than a bright one: a cyst below a thin roof must not draw the ILM under it.
+    tissue = np.clip((grey - TISSUE) / 0.2, -0.4, 1)
     end = (rpe * grid.z_um - LEAST_RETINA_UM) / grid.z_um
     inside = np.arange(grey.shape[2]) < end[..., None]
     region = _sum_above(np.where(inside, tissue, 0).astype(np.float32)) * np.float32(grid.z_um / 100)
@@ -173,41 +181,38 @@ def _find_bruch(grid: Grid, grey: Plane, rpe: Curve) -> Curve:
     return np.maximum(lower_envelope(rpe * grid.z_um, grid.x_um) / grid.z_um, rpe)
 
 
-def lower_envelope(depth_um: Curve, x_um: float, *, stiff_mm: float = 1.2, lift: float = 0.03,
-                   rounds: int = 12) -> Curve:
+def lower_envelope(depth_um: Curve, x_um: float) -> Curve:
     """Return the smooth curve that runs along the deep parts of each curve, [N, W] um.
 
-    Asymmetric least squares (Eilers and Boelens 2005): minimises sum w (y - b)^2 + lambda sum (second difference of
-    b)^2 with w small where the curve lies above (shallower than) b.
+    Asymmetric least squares (Eilers and Boelens 2005): minimises sum w (y - b)^2 + lambda sum (third difference of
+    b)^2 with w small where the curve lies above (shallower than) b, in the end 0. The third difference leaves the
+    curvature of the eye free.
 
     Args:
         depth_um: [N, W].
         x_um: distance of the columns.
-        stiff_mm: bumps narrower than about this are bridged.
-        lift: weight of the points above the envelope.
-        rounds: of reweighting.
     """
     width = depth_um.shape[1]
-    smooth = (stiff_mm * 1000 / x_um / (2 * np.pi)) ** 4 * 10
-    second = np.diff(np.eye(width), n=2, axis=0)
-    square = second.T @ second * smooth
-    bands = np.stack([np.pad(np.diagonal(square, k), (k, 0)) for k in (2, 1, 0)])
+    stiff = (1000 * STIFF_MM / x_um / (2 * np.pi)) ** 6
+    third = np.diff(np.eye(width), n=3, axis=0)
+    square = third.T @ third * stiff
+    bands = np.stack([np.pad(np.diagonal(square, k), (k, 0)) for k in (3, 2, 1, 0)])
+
+    def smooth(curve: Curve, weight: Curve) -> Curve:
+        system = bands.copy()
+        system[-1] += weight
+        return cast(Curve, solveh_banded(system, weight * curve))
+
     result = np.empty_like(depth_um)
     for place, curve in enumerate(depth_um):
-        weight = np.ones(width)
-        for _ in range(rounds):
-            system = bands.copy()
-            system[2] += weight
-            base = solveh_banded(system, weight * curve)
-            far = (curve - base) / 12
-            weight = lift + (1 - lift) / (1 + np.exp(np.clip(-4 * (far + 0.6), -30, 30)))
-        # Last, what lies above has no say at all, so that a wide detachment does not lift the envelope.
-        for _ in range(2):
-            near = 1.0 * (curve - base > -14)
+        base = smooth(curve, np.ones(width))
+        for _ in range(ENVELOPE_ROUNDS):
+            above = (base - curve) / ABOVE_UM
+            base = smooth(curve, 0.01 + 0.99 / (1 + np.exp(np.clip(4 * above - 2.4, -30, 30))))
+        for _ in range(3):
+            near = 1.0 * (base - curve < 10)
             if near.sum() < width / 5:
                 break
-            system = bands.copy()
-            system[2] += near + 1e-4
-            base = solveh_banded(system, (near + 1e-4) * curve)
+            base = smooth(curve, near + 1e-4)
         result[place] = base
     return result
