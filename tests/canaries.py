@@ -20,7 +20,7 @@ UID = f"1.2.826.0.1.3680043.8.498.{NUMBER}"
 _TEXTS = (NAME, FIRST, NUMBER, VISIT, BORN, SEEN, "1961-07-12", "2019-09-23", "12.07.1961", "23.09.2019", str(INTERNAL),
           str(EXAM_TICKS), str(BORN_DAYS), str(SEEN_DAYS))
 CANARIES = {text: text.lower().encode() for text in _TEXTS} | {
-    f"{text} in UTF-16": text.lower().encode("utf-16-le") for text in _TEXTS} | {
+    f"{text} in {code}": text.lower().encode(code) for text in _TEXTS for code in ("utf-16-le", "utf-32-le")} | {
     "patient number as int32": struct.pack("<i", INTERNAL), "date of birth as double": struct.pack("<d", BORN_DAYS),
     "date of visit as double": struct.pack("<d", SEEN_DAYS), "time of examination": struct.pack("<Q", EXAM_TICKS)}
 
@@ -84,7 +84,7 @@ def make_vol(path: Path, *, count: int = 3, height: int = 64, width: int = 96, m
         for scan in scans:
             values = np.maximum(np.exp(scan / 255 * 8.285 - 8.3) - 2.44e-4, 0).astype("<f4")
             values[:, :missing] = np.finfo(np.float32).max
-            file.write(NAME.encode().ljust(256 + 4 * width, b"\0"))
+            file.write(struct.pack("<12sI", NAME.encode(), 256 + 4 * width).ljust(256 + 4 * width, b"\0"))
             file.write(values.tobytes())
     return scans
 
@@ -197,12 +197,12 @@ def make_picture(path: Path, **options: Any) -> NDArray[np.uint8]:
 def make_e2e(path: Path, *, count: int = 2, degrees: float = 20.0) -> list[NDArray[np.uint8]]:
     """Write an .e2e of one series with eyepy's description of the format; return its B-scans as displayed."""
     scans = [draw(i) for i in range(count)]
-    mirrored = np.array([int(f"{value:010b}"[::-1], 2) for value in range(1024)])  # as eyepy reads the mantissa
+    reversed_bits = np.array([int(f"{value:010b}"[::-1], 2) for value in range(1024)])  # as eyepy reads the mantissa
     parts: list[tuple[int, int, bytes]] = [(9, -1, _patient()), (11, -1, b"\0" * 14 + b"R" + b"\0" * 12)]
     for i, scan in enumerate(scans):
         values = np.maximum(np.exp(scan / 255 * 8.285 - 8.3) - 2.44e-4, 2.0**-62)
         exponent = np.floor(np.log2(values))
-        mantissa = mirrored[np.minimum(np.rint((values / 2**exponent - 1) * 1024), 1023).astype(int)]
+        mantissa = reversed_bits[np.minimum(np.rint((values / 2**exponent - 1) * 1024), 1023).astype(int)]
         pixels = ((exponent + 63).astype("<u2") << 10) | mantissa
         head = struct.pack("<5I", 20 + 2 * scan.size, 35652097, scan.size, *scan.shape)
         parts.append((1073741824, 2 * i, head + pixels.astype("<u2").tobytes()))
