@@ -20,7 +20,7 @@ from stylegan_oct.model import OctGenerator
 from stylegan_oct.video import Video, enlargement, save_video
 from torch_utils.images import to_pictures
 
-PIECES = 32     # of the way between two keys, over which the perceptual speed is taken as constant
+PIECES = 64     # of the way between two keys, over which the perceptual speed is taken as constant
 
 Speed = Literal["spline", "perceptual"]
 

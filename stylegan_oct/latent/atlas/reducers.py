@@ -1,0 +1,180 @@
+"""Maps of vectors in two dimensions: fitted once, kept as tensors, and able to place vectors that come later."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any, Literal, Protocol, Self
+
+import torch
+from torch import Tensor
+
+from dnnlib.errors import ConfigError
+from stylegan_oct.latent.index import ExactIndex
+
+Method = Literal["umap", "pca"]
+
+BLOCK = 512     # rows of a matrix of distances at once
+
+
+class Reducer(Protocol):
+    """A fitted map."""
+
+    @property
+    def facts(self) -> dict[str, str | float]:
+        """Method and parameters."""
+        ...
+
+    def place(self, vectors: Tensor) -> Tensor:
+        """Return places [N, 2], float32, of vectors [N, D]."""
+        ...
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what `from_tensors` takes beside the vectors that were fitted and their places."""
+        ...
+
+
+@dataclass(frozen=True)
+class Pca:
+    """The plane of largest variance."""
+
+    mean: Tensor        # [D]
+    components: Tensor  # [2, D], unit vectors; the largest entry of each is positive
+    explained: tuple[float, ...]  # shares of the variance
+
+    @classmethod
+    def fit(cls, vectors: Tensor) -> Self:
+        """Return the map of vectors [N, D]."""
+        x = vectors.double()
+        mean = x.mean(dim=0)
+        values, axes = torch.linalg.eigh((x - mean).T @ (x - mean))        # rising
+        first = axes.flip(1).T[:2]
+        largest = first.gather(1, first.abs().argmax(dim=1, keepdim=True))
+        shares = values.flip(0)[:2] / values.sum().clamp_min(1e-30)
+        return cls(mean.float(), (first * largest.sign()).float(), tuple(shares.tolist()))
+
+    @property
+    def facts(self) -> dict[str, str | float]:
+        """Method and shares of the variance."""
+        return {"method": "pca", "explained_x": self.explained[0], "explained_y": self.explained[1]}
+
+    def place(self, vectors: Tensor) -> Tensor:
+        """Return the projections on the plane."""
+        return (vectors.float() - self.mean) @ self.components.T
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return mean and components."""
+        return {"mean": self.mean, "components": self.components}
+
+
+@dataclass(frozen=True)
+class Umap:
+    """Uniform manifold approximation (McInnes et al. 2018, arXiv 1802.03426).
+
+    New vectors are placed where UMAP itself starts with them: at the mean of their nearest neighbours' places, weighted
+    by the strength of membership (Algorithm 3 there). This needs neither umap-learn nor its pickle, and gives the same
+    place whatever else is placed.
+    """
+
+    vectors: Tensor     # [N, D], those fitted
+    places: Tensor      # [N, 2], float32
+    neighbours: int
+    min_dist: float
+    seed: int
+
+    @classmethod
+    def fit(cls, vectors: Tensor, *, neighbours: int = 15, min_dist: float = 0.1, seed: int = 0) -> Self:
+        """Return the map of vectors [N, D], the same for the same seed.
+
+        Raises:
+            ConfigError: umap-learn is not installed.
+        """
+        check_method("umap")
+        from umap import UMAP
+
+        count = min(neighbours, len(vectors) - 1)
+        reducer = UMAP(n_neighbors=count, min_dist=min_dist, random_state=seed, n_jobs=1)
+        places = torch.from_numpy(reducer.fit_transform(vectors.float().numpy())).float()
+        return cls(vectors, places, count, min_dist, seed)
+
+    @property
+    def facts(self) -> dict[str, str | float]:
+        """Method and parameters."""
+        return {"method": "umap", "neighbours": self.neighbours, "min_dist": self.min_dist, "seed": self.seed}
+
+    def place(self, vectors: Tensor) -> Tensor:
+        """Return the weighted means of the neighbours' places."""
+        if not len(vectors):
+            return torch.zeros(0, 2)
+        found = ExactIndex(self.vectors).search(vectors, self.neighbours)
+        weights = memberships(found.distances)
+        near = self.places[found.positions]                                 # [N, k, 2]
+        return (weights[:, :, None] * near).sum(dim=1) / weights.sum(dim=1, keepdim=True)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return nothing: it is made of the vectors and their places alone."""
+        return {}
+
+
+def fit(method: Method, vectors: Tensor, *, seed: int = 0) -> Reducer:
+    """Return the map of vectors [N, D] by a method.
+
+    Raises:
+        ConfigError: umap-learn is not installed.
+    """
+    return Pca.fit(vectors) if method == "pca" else Umap.fit(vectors, seed=seed)
+
+
+def check_method(method: Method) -> None:
+    """Refuse a method that is not installed, without importing it: the first import of UMAP takes many seconds.
+
+    Raises:
+        ConfigError: umap-learn is not installed.
+    """
+    if method == "umap" and find_spec("umap") is None:
+        raise ConfigError("UMAP needs umap-learn: pip install 'stylegan-oct[atlas]'. "
+                          "Or take the map that needs nothing more: --method pca")
+
+
+def from_tensors(facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Reducer:
+    """Return a map from its facts and its tensors, with `vectors` and `places` among them."""
+    if facts["method"] == "pca":
+        return Pca(tensors["mean"], tensors["components"], (facts["explained_x"], facts["explained_y"]))
+    return Umap(tensors["vectors"], tensors["places"], facts["neighbours"], facts["min_dist"], facts["seed"])
+
+
+def memberships(distances: Tensor) -> Tensor:
+    """Return exp(-(d - rho) / sigma) for the distances [N, k] of nearest neighbours, nearest first.
+
+    rho is the distance of the nearest, sigma such that each row sums to log2(k) (McInnes et al. 2018, Algorithm 3).
+    """
+    beyond = (distances - distances[:, :1]).double()
+    target = torch.log2(torch.tensor(float(distances.shape[1]), dtype=torch.float64))
+    low = torch.zeros(len(beyond), 1, dtype=torch.float64)
+    high = beyond.amax(dim=1, keepdim=True).clamp_min(1e-12) * 1e3
+    for _ in range(64):
+        sigma = (low + high) / 2
+        too_many = torch.exp(-beyond / sigma).sum(dim=1, keepdim=True) > target
+        low, high = torch.where(too_many, low, sigma), torch.where(too_many, sigma, high)
+    return torch.exp(-beyond / high).float()
+
+
+def trustworthiness(vectors: Tensor, places: Tensor, *, k: int = 10) -> float:
+    """Return how far neighbours on a map are neighbours indeed: 1 all, about 0.5 for a map by chance.
+
+    Venna and Kaski 2001 ("Neighborhood preservation in nonlinear projection methods", Eq. 2): each of the k nearest on
+    the map costs as many ranks as it lies beyond the k nearest among the vectors.
+    """
+    n = len(vectors)
+    assert 0 < k < n / 2, (k, n)
+    x, y = vectors.float(), places.float()
+    cost = 0.0
+    for begin in range(0, n, BLOCK):
+        rows = torch.arange(begin, min(begin + BLOCK, n))
+        far = torch.cdist(x[rows], x)
+        far[torch.arange(len(rows)), rows] = -1.0                           # each is nearest to itself, of rank 0
+        ranks = far.argsort(dim=1).argsort(dim=1)
+        near = torch.cdist(y[rows], y)
+        near[torch.arange(len(rows)), rows] = torch.inf
+        chosen = near.topk(k, dim=1, largest=False).indices
+        cost += float((ranks.gather(1, chosen) - k).clamp_min(0).sum())
+    return 1.0 - cost * 2.0 / (n * k * (2 * n - 3 * k - 1))
