@@ -1,8 +1,10 @@
 """What every network that looks at images offers, and `load_detector`, which finds one by its name."""
 
 import importlib
+import os
+import pickle
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -13,7 +15,10 @@ from torch.nn.functional import interpolate
 from dnnlib.errors import CheckpointError, ConfigError
 from dnnlib.files import sha256_of
 from dnnlib.text import suggest
+from torch_utils.checkpoint import read_tensors
 from torch_utils.images import to_unit
+
+FOLDER_VARIABLE = "STYLEGAN_OCT_WEIGHTS"
 
 # Name -> module and class; imported when asked for.
 DETECTORS = {
@@ -56,6 +61,10 @@ class Detector(nn.Module):
     @abstractmethod
     def pool(self, images: Tensor) -> Tensor:
         """Return one vector for each image, [N, dim], for images as in `taps`."""
+
+    def channel_weights(self) -> list[Tensor] | None:
+        """Return how much each channel of each tap counts in a perceptual distance, [c] each; None: by depth alone."""
+        return None
 
     @property
     def identity(self) -> str:
@@ -114,6 +123,49 @@ def checked_sha256(file: Path, expected: str | None = None) -> str:
         raise CheckpointError(f"{file} is damaged or another file: its SHA-256 is {found}, not {expected}. "
                               "Get it again.")
     return found
+
+
+def find_weights(weights: Path | None, file_name: str, origin: str) -> Path:
+    """Return the file that the user names, or the one of that name in the folder $STYLEGAN_OCT_WEIGHTS.
+
+    Raises:
+        CheckpointError: neither is there; says where the file comes from.
+    """
+    folder = os.environ.get(FOLDER_VARIABLE)
+    if weights is not None:
+        return weights
+    if folder and (Path(folder) / file_name).is_file():
+        return Path(folder) / file_name
+    raise CheckpointError(f"The weights of this detector do not come with the project. Name the file, or put "
+                          f"{file_name} into the folder that ${FOLDER_VARIABLE} names. {origin}")
+
+
+def read_weights(file: Path) -> dict[str, Tensor]:
+    """Return the tensors of a .safetensors file or of a state dict that torch saved; nothing in it is executed.
+
+    Raises:
+        CheckpointError: it is missing, damaged, or holds other things than tensors.
+    """
+    if file.suffix == ".safetensors":
+        return read_tensors(file)
+    try:
+        tensors = torch.load(file, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"{file} holds no weights that can be read safely ({reason}). Get it again.") from error
+    if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
+        raise CheckpointError(f"{file} is no state dict: tensors under their names.")
+    return tensors
+
+
+def fold_batch_norm(weight: Tensor, norm: Mapping[str, Tensor], prefix: str, eps: float) -> tuple[Tensor, Tensor]:
+    """Return weight and bias of the one convolution that does what convolution and batch norm do in turn.
+
+    gamma (W x - mean) / sqrt(var + eps) + beta is a convolution again (Jacob et al. 2018, Section 3.2). The norm's
+    tensors are found as `prefix`.weight, .bias, .running_mean and .running_var.
+    """
+    gain = norm[f"{prefix}.weight"] / (norm[f"{prefix}.running_var"] + eps).sqrt()
+    return weight * gain[:, None, None, None], norm[f"{prefix}.bias"] - norm[f"{prefix}.running_mean"] * gain
 
 
 def resize(images: Tensor, side: int | None) -> Tensor:

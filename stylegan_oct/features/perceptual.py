@@ -22,7 +22,8 @@ class PerceptualDistance(nn.Module):
 
     Args:
         detector: whose taps are compared.
-        weights: of the taps; default: each counts twice the one before it, and the sum is 1.
+        weights: of the taps; default: those of the detector's channels where it has any, as LPIPS does; else each tap
+            counts twice the one before it, and the sum is 1.
     """
 
     def __init__(self, detector: Detector, *, weights: Sequence[float] | None = None) -> None:
@@ -42,9 +43,8 @@ class PerceptualDistance(nn.Module):
             mask = mask.to(images)
             images = images * mask + BACKGROUND * (1 - mask)
         taps = self.detector.taps(images)
-        weights = depth_weights(len(taps)) if self.weights is None else self.weights
-        assert len(weights) == len(taps), (len(weights), len(taps))
-        return torch.cat([_flatten(tap, weight, mask) for tap, weight in zip(taps, weights, strict=True)], dim=1)
+        return torch.cat([_flatten(tap, weight, mask)
+                          for tap, weight in zip(taps, self._weights(len(taps)), strict=True)], dim=1)
 
     def distance(self, a: Tensor, b: Tensor) -> Tensor:
         """Return the distances [N] between features [N, F]: 0 for equal images, at most 4."""
@@ -54,18 +54,27 @@ class PerceptualDistance(nn.Module):
         """Return the distances [N] between images as `features` takes them."""
         return self.distance(self.features(a, mask), self.features(b, mask))
 
+    def _weights(self, count: int) -> Sequence[float | Tensor]:
+        if self.weights is not None:
+            return self.weights
+        return self.detector.channel_weights() or depth_weights(count)
+
 
 def depth_weights(count: int) -> list[float]:
     """Return weights of sum 1 of so many taps, each twice the one before it."""
     return [2.0**place / (2**count - 1) for place in range(count)]
 
 
-def _flatten(tap: Tensor, weight: float, mask: Tensor | None) -> Tensor:
-    """Return a tap as [N, c * h * w], so that squared differences sum to the weighted mean over its valid positions."""
+def _flatten(tap: Tensor, weight: float | Tensor, mask: Tensor | None) -> Tensor:
+    """Return a tap as [N, c * h * w], so that squared differences sum to the weighted mean over its valid positions.
+
+    The weight is that of the tap, or those of its channels, [c].
+    """
     unit = tap * (tap.square().sum(dim=1, keepdim=True) + EPS).rsqrt()
     if mask is None:
         share = torch.full_like(unit[:, :1], 1 / (unit.shape[2] * unit.shape[3]))
     else:
         area = adaptive_avg_pool2d(mask, (unit.shape[2], unit.shape[3]))
         share = area / area.sum(dim=(2, 3), keepdim=True).clamp_min(EPS)
-    return (unit * (weight * share).sqrt()).flatten(1)
+    each = torch.as_tensor(weight, dtype=unit.dtype, device=unit.device).reshape(1, -1, 1, 1)
+    return (unit * (each * share).sqrt()).flatten(1)
