@@ -73,6 +73,7 @@ def test_a_compression_without_decoder_is_named(tmp_path, monkeypatch):
     ({"PhotometricInterpretation": "RGB", "SamplesPerPixel": 3}, "otherwise than as MONOCHROME2"),
     ({"PhotometricInterpretation": "MONOCHROME1"}, "otherwise than as MONOCHROME2"),
     ({"PixelRepresentation": 1}, "otherwise than as MONOCHROME2"),
+    ({"NumberOfFrames": 10**9}, "fewer pixels than its header says"),
     ({"Rows": 4}, "has frames of 96 x 4 pixels"),
     ({"Rows": None}, "is no DICOM, or damaged"),
 ])
@@ -84,7 +85,16 @@ def test_pixels_that_are_cut_short_are_refused(tmp_path):
     make_dicom(tmp_path / "a.dcm")
     data = (tmp_path / "a.dcm").read_bytes()
     (tmp_path / "a.dcm").write_bytes(data[:-7000])
-    with pytest.raises(DataError, match="damaged"):
+    with pytest.raises(DataError, match="damaged or cut short"):
+        list(read_scans(tmp_path / "a.dcm"))
+
+
+def test_more_frames_than_there_are_pixels_are_refused_when_compressed_too(tmp_path):
+    make_dicom(tmp_path / "a.dcm", syntax=pydicom.uid.RLELossless)
+    data = pydicom.dcmread(tmp_path / "a.dcm")
+    data.NumberOfFrames = 10**9
+    data.save_as(tmp_path / "a.dcm")
+    with pytest.raises(DataError, match="fewer pixels than its header says"):
         list(read_scans(tmp_path / "a.dcm"))
 
 

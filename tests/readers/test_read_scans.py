@@ -168,7 +168,8 @@ def test_colours_are_kept_where_asked_for_and_their_share_is_known(tmp_path):
 
 
 @pytest.mark.parametrize("selection, want", [("all", [0, 1, 2, 3, 4]), ("middle", [2]), ("2-4", [1, 2, 3]), ("5", [4]),
-                                             ("4-9", [3, 4]), ("5,1-2, 2", [0, 1, 4]), ("1-999999999", [0, 1, 2, 3, 4])])
+                                             ("4-9", [3, 4]), ("5,1-2, 2", [0, 1, 4]),
+                                             ("1-999999999", [0, 1, 2, 3, 4])])
 def test_a_selection_takes_what_there_is_of_it(selection, want):
     assert choose(5, selection) == want
 

@@ -84,6 +84,9 @@ def _check(dataset: "Dataset") -> None:
                           "pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg, or store it uncompressed")
     except NotImplementedError:
         raise Refusal("is compressed in a way that is not read; store it uncompressed") from None
+    least = 1 if syntax.is_compressed else dataset.Rows * dataset.Columns * dataset.BitsAllocated // 8
+    if len(dataset.PixelData) < least * int(dataset.get("NumberOfFrames", 1)):
+        raise Refusal("is damaged or cut short: there are fewer pixels than its header says")
 
 
 def _read_frame(dataset: "Dataset", index: int) -> BScan:
