@@ -1,11 +1,12 @@
 """Colours of an atlas, the same in the picture and on the page."""
 
+from collections.abc import Collection
+
 import numpy as np
 from numpy.typing import NDArray
 
 from dnnlib.errors import ConfigError
 from dnnlib.text import suggest
-from stylegan_oct.latent.atlas.atlas import Atlas
 from stylegan_oct.latent.biomarkers import NAMES
 
 CLASS = "class"
@@ -19,25 +20,17 @@ UNKNOWN = (184, 184, 184)
 Rgb = tuple[int, int, int]
 
 
-def check_colour_name(name: str) -> None:
-    """Refuse a name that no atlas has a colour for, before any work.
-
-    Raises:
-        ConfigError: it is neither "class" nor a biomarker.
-    """
-    if name not in (CLASS, *NAMES):
-        raise ConfigError(f"There is no colour {name!r}.{suggest(name, (CLASS, *NAMES))}")
-
-
-def check_colour(atlas: Atlas, name: str) -> None:
-    """Refuse a name that is neither "class" nor a biomarker of the atlas.
+def check_colour(name: str, measured: Collection[str]) -> None:
+    """Refuse a name that is neither "class" nor among the biomarkers that were measured.
 
     Raises:
         ConfigError: it is neither.
     """
-    check_colour_name(name)
-    if name != CLASS and name not in atlas.values:
-        raise ConfigError("This atlas was made without biomarkers; make it again, or take --color class.")
+    if name not in (CLASS, *NAMES):
+        raise ConfigError(f"There is no colour {name!r}.{suggest(name, (CLASS, *NAMES))}")
+    if name != CLASS and name not in measured:
+        raise ConfigError(f"{name} was not measured: the atlas is without biomarkers. Make it with them, or take "
+                          "--color class.")
 
 
 def value_range(values: NDArray[np.float64]) -> tuple[float, float]:

@@ -7,10 +7,11 @@ from typing import Any
 
 from stylegan_oct.features.detector import load_detector
 from stylegan_oct.latent.atlas.atlas import Atlas, Progress, build_atlas, load_atlas, place_codes, save_atlas
-from stylegan_oct.latent.atlas.colours import CLASS, check_colour, check_colour_name
+from stylegan_oct.latent.atlas.colours import CLASS, check_colour
 from stylegan_oct.latent.atlas.page import save_page
 from stylegan_oct.latent.atlas.picture import save_picture
 from stylegan_oct.latent.atlas.reducers import Method, check_method
+from stylegan_oct.latent.biomarkers import NAMES
 from stylegan_oct.latent.library import Library, default_path, write_library
 from stylegan_oct.model import OctGenerator
 
@@ -62,11 +63,11 @@ def make_atlas(G: OctGenerator, settings: Settings, out: Path, *, codes: Sequenc
     """
     if source is None:
         check_method(settings.method)
-        check_colour_name(colour)
+        check_colour(colour, NAMES if settings.biomarkers else ())
         atlas = _new_atlas(G, settings, library, progress)
     else:
         atlas = load_atlas(source)
-    check_colour(atlas, colour)
+        check_colour(colour, atlas.values)
     scans = place_codes(atlas, G, codes)
     private = "-derived-from-patient" if any(scan.derived_from_patient for scan in scans) else ""
     made = Made(page=out / f"synthetic-atlas{private}.html", picture=out / f"synthetic-atlas{private}.png",

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from dnnlib.errors import DataError
 from dnnlib.files import atomic_write
@@ -98,15 +99,19 @@ def quality_of(map_: Map) -> str:
 
 
 def _map_data(space: str, map_: Map) -> dict[str, Any]:
-    return {"title": SPACE_TITLES[space], "quality": quality_of(map_), "places": np.round(map_.places, 3).tolist(),
+    return {"title": SPACE_TITLES[space], "quality": quality_of(map_), "places": _rounded(map_.places),
             "nearest": map_.nearest.tolist()}
 
 
 def _scan_data(atlas: Atlas, scan: PlacedCodes) -> dict[str, Any]:
     return {"label": atlas.classes.index(scan.class_name) if scan.class_name in atlas.classes else 0,
             "values": {name: _numbers(row)[0] for name, row in scan.values.items()},
-            "places": {space: np.round(place, 3).tolist() for space, place in scan.places.items()},
+            "places": {space: _rounded(place) for space, place in scan.places.items()},
             "nearest": {space: near.tolist() for space, near in scan.nearest.items()}}
+
+
+def _rounded(places: Tensor) -> Any:
+    return places.double().numpy().round(3).tolist()
 
 
 def _numbers(values: NDArray[np.float64]) -> list[float | None]:

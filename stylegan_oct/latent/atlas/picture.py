@@ -50,7 +50,7 @@ def save_picture(path: Path, atlas: Atlas, scans: Sequence[PlacedCodes] = (), *,
 
 def draw_atlas(atlas: Atlas, scans: Sequence[PlacedCodes] = (), *, colour: str = CLASS) -> Picture:
     """Return the picture, RGB; arguments as for `save_picture`."""
-    check_colour(atlas, colour)
+    check_colour(colour, atlas.values)
     size = PANEL * len(atlas.maps), TOP + PANEL + BOTTOM
     canvas = Image.new("RGB", (size[0] * FINE, size[1] * FINE), "white")
     pen = ImageDraw.Draw(canvas)
