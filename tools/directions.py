@@ -31,7 +31,7 @@ Examples:
 @click.option("--samples", type=click.IntRange(min=10), default=500, show_default=True,
               help="Other samples, to measure what the directions do.")
 @click.option("--oracle", type=click.Path(path_type=Path), metavar="FILE",
-              help="Classifier by `train-detector`: does the class stay?")
+              help="Classifier by `train-detector`: does the class stay? [simulated scans: the included one]")
 @click.option("--psi", type=float, default=1.0, show_default=True, help="Truncation: below 1 nearer to the mean.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the samples.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("out/directions"), show_default=True,
@@ -46,17 +46,16 @@ def directions(ctx: click.Context, checkpoint: str | None, class_name: str | Non
                as_json: bool) -> None:
     """Find directions, with names and without, and measure what each does. Ctrl-C keeps those measured so far."""
     from stylegan_oct.features.detector import load_detector
-    from stylegan_oct.features.oct import OctDetector
     from stylegan_oct.features.perceptual import PerceptualDistance
     from stylegan_oct.latent.direction_report import report_json, table, write_report
     from stylegan_oct.latent.directions import METHODS, Search, find_directions, samples_to_measure
-    from stylegan_oct.latent.effects import measure_effects, pictures_to_measure
+    from stylegan_oct.latent.effects import measure_effects, oracle_for, pictures_to_measure
     from stylegan_oct.latent.population import measuring_processes
     from stylegan_oct.model import load_generator
     from torch_utils.distributed import init_world
 
     G = load_generator(checkpoint, device=init_world(device).device)
-    judge = OctDetector.load(oracle).eval().to(G.device) if oracle else None
+    judge = oracle_for(G, oracle)
     search = Search(class_name=class_name, methods=methods or METHODS,  # type: ignore[arg-type]
                     layers=layers, components=components, samples=fit_samples, orthogonal_to=orthogonal_to, psi=psi,
                     seed=seed)
@@ -72,7 +71,7 @@ def directions(ctx: click.Context, checkpoint: str | None, class_name: str | Non
         click.echo(json.dumps(report_json(G, effects, samples=samples, psi=psi, seed=seed)))
     else:
         click.echo(table(effects))
-        if oracle is None:
+        if judge is None:
             click.echo("Does the class stay? --oracle FILE tells; make one: python -m tools train-detector ARCHIVE")
         click.echo(f"{len(found)} directions, table and picture in {out}")
     if len(effects) < len(found):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from dnnlib.interrupt import Interrupt
 from dnnlib.pictures import Picture
-from stylegan_oct.features.oct import OctDetector
+from stylegan_oct.features.oct import INCLUDED, OctDetector
 from stylegan_oct.features.perceptual import PerceptualDistance
 from stylegan_oct.latent.direction_file import Direction
 from stylegan_oct.latent.directions import FRESH, classes_of
@@ -110,6 +111,17 @@ def measure_effects(G: OctGenerator, directions: Sequence[Direction], perceptual
             if interrupt.requested:
                 break
     return sorted(effects, key=lambda effect: -effect.size)
+
+
+def oracle_for(G: OctGenerator, file: Path | None) -> OctDetector | None:
+    """Return the classifier of a file, or the included one for a generator of simulated scans; else None.
+
+    Raises:
+        CheckpointError: the file holds no classifier.
+    """
+    if file is None and not (G.info.data_source == "phantom" and INCLUDED.exists()):
+        return None  # the included one knows simulated scans alone
+    return OctDetector.load(file).eval().requires_grad_(False).to(G.device)
 
 
 def pictures_to_measure(G: OctGenerator, directions: Sequence[Direction], samples: int, class_name: str | None) -> int:

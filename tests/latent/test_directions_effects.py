@@ -2,11 +2,13 @@
 
 import contextlib
 import csv
+import dataclasses
 import json
 import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,13 +21,14 @@ from PIL import Image
 from dnnlib.errors import ConfigError
 from dnnlib.pictures import Picture
 from stylegan_oct.features.detector import load_detector
+from stylegan_oct.features.oct import INCLUDED
 from stylegan_oct.features.perceptual import PerceptualDistance
 from stylegan_oct.latent import population
 from stylegan_oct.latent.biomarkers import NAMES
 from stylegan_oct.latent.codes import Codes, save_codes
 from stylegan_oct.latent.direction_report import table
 from stylegan_oct.latent.directions import FIT, FRESH, Search, choose_direction, find_directions
-from stylegan_oct.latent.effects import change_along, correlation, measure_effects
+from stylegan_oct.latent.effects import change_along, correlation, measure_effects, oracle_for
 from stylegan_oct.latent.population import draw_ws
 from stylegan_oct.latent.traverse import (
     rows_of_codes,
@@ -233,3 +236,29 @@ def test_processes_measure_the_same_in_the_same_order(monkeypatch: pytest.Monkey
     assert seen == [1, 4, 6, 7, 8, 10, 11]
     for name, values in population.measure_here(batches).items():
         np.testing.assert_array_equal(parallel[name], values)
+
+
+class Oracle:
+    """Names the pictures of each sample, at the steps -2, 0, 2, after these classes."""
+
+    def __init__(self, *classes: int) -> None:
+        self.classes = classes
+
+    def classify(self, pixels: torch.Tensor) -> torch.Tensor:
+        return torch.eye(2)[torch.tensor(self.classes).repeat(len(pixels) // 3)]
+
+
+def test_the_share_of_samples_that_keep_their_class_is_that_of_the_oracle(
+        G: OctGenerator, perceptual: PerceptualDistance) -> None:
+    found = [choose_direction(G, None, None, class_name="CNV")]
+    for classes, share in (((0, 0, 0), 1.0), ((0, 0, 1), 0.5), ((1, 0, 1), 0.0)):
+        oracle: Any = Oracle(*classes)
+        (effect,) = measure_effects(G, found, perceptual, samples=20, class_name="CNV", oracle=oracle)
+        assert effect.same_class == share
+    assert measure_effects(G, found, perceptual, samples=20, class_name="CNV")[0].same_class is None
+
+
+def test_the_included_oracle_is_for_generators_of_simulated_scans_alone(G: OctGenerator) -> None:
+    of_scans = OctGenerator(G.network, dataclasses.replace(G.info, data_source="scans"))
+    assert oracle_for(of_scans, None) is None
+    assert (oracle_for(G, None) is not None) == INCLUDED.exists()
