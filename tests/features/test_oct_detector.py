@@ -7,7 +7,6 @@ from click.testing import CliRunner
 
 from dnnlib.errors import CheckpointError, ConfigError, DataError
 from stylegan_oct.data.archive import ArchiveWriter
-from stylegan_oct.data.phantom_archive import write_phantom_archive
 from stylegan_oct.features.detector import load_detector
 from stylegan_oct.features.oct import OctNetwork, stage_count
 from stylegan_oct.features.oct_training import OctTraining, train_oct
