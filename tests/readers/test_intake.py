@@ -25,6 +25,7 @@ from stylegan_oct.training.state import create_state
 from torch_utils.checkpoint import read_header
 
 SETTINGS = Preprocess(resolution=32)
+REAL = Path(__file__).parents[2].parent / "shared" / "data" / "oct2017"
 CPU = torch.device("cpu")
 
 
@@ -163,6 +164,15 @@ def test_mostly_padding_is_refused():
     scan[:80] = 255
     with pytest.raises(Refusal, match="padding"):
         prepare(BScan(pixels=scan), SETTINGS)
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real scans are not here")
+def test_real_scans_are_prepared_and_lose_only_their_border():
+    found, refused = targets(sorted(REAL.glob("*/*.jpeg"))[::6], settings=Preprocess(resolution=64))
+    assert len(found) == 8 and not refused
+    for target in found:
+        assert target.coloured == 0 and target.scale_assumed and target.valid.mean() > 0.6
+        assert target.pixels[~target.valid].mean() < target.pixels[target.valid].mean()  # noise in place of white
 
 
 def archive_with(path: Path, preprocess) -> Path:

@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 OPT = "1.2.840.10008.5.1.4.1.1.77.1.5.4"  # SOP class Ophthalmic Tomography Image Storage
+GROUPS = ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence")
 ELEMENTS = [
     "SOPClassUID", "Modality", "BurnedInAnnotation", "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames",
     "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelSpacing",
-    "ImageLaterality", "Laterality", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
-    "ExtendedOffsetTable", "ExtendedOffsetTableLengths", "PixelData"]
+    "ImageLaterality", "Laterality", *GROUPS, "ExtendedOffsetTable", "ExtendedOffsetTableLengths", "PixelData"]
 
 
 def open_dicom(path: Path) -> Volume:
@@ -36,10 +36,14 @@ def open_dicom(path: Path) -> Volume:
     except ImportError:
         raise Refusal("needs pydicom; install it with: pip install 'stylegan-oct[dicom]'") from None
     with _quiet():
-        dataset = pydicom.dcmread(path, force=True, specific_tags=list(ELEMENTS))
+        dataset = pydicom.dcmread(path, force=True, specific_tags=ELEMENTS)
         _check(dataset)
         count = int(dataset.get("NumberOfFrames") or 1)
-    return Volume(count, partial(_read_frame, dataset))
+        facts = [_facts(dataset, index) for index in range(count)]
+        for groups in GROUPS:  # they hold times and comments, too
+            if groups in dataset:
+                delattr(dataset, groups)
+    return Volume(count, partial(_read_frame, dataset, facts))
 
 
 @contextmanager
@@ -89,7 +93,15 @@ def _check(dataset: "Dataset") -> None:
         raise Refusal("is damaged or cut short: there are fewer pixels than its header says")
 
 
-def _read_frame(dataset: "Dataset", index: int) -> BScan:
+def _facts(dataset: "Dataset", index: int) -> dict[str, Any]:
+    """Return what is kept of a frame beside its pixels."""
+    spacing = _of_frame(dataset, index, "PixelMeasuresSequence", "PixelSpacing") or (None, None)
+    side = _of_frame(dataset, index, "FrameAnatomySequence", "FrameLaterality")
+    side = side or dataset.get("ImageLaterality") or dataset.get("Laterality")
+    return {"um_per_px_z": to_um(spacing[0]), "um_per_px_x": to_um(spacing[1]), "laterality": to_laterality(side)}
+
+
+def _read_frame(dataset: "Dataset", facts: Sequence[dict[str, Any]], index: int) -> BScan:
     from pydicom.pixels import pixel_array
 
     with _quiet():
@@ -98,17 +110,12 @@ def _read_frame(dataset: "Dataset", index: int) -> BScan:
         pixels = np.rint((values * scale).clip(0, 255)).astype(np.uint8)
         if np.ptp(pixels) < 2:
             raise Refusal("shows nothing: all pixels have the same value")
-        spacing = _of_frame(dataset, index, "PixelMeasuresSequence", "PixelSpacing") or (None, None)
-        side = _of_frame(dataset, index, "FrameAnatomySequence", "FrameLaterality")
-        side = side or dataset.get("ImageLaterality") or dataset.get("Laterality")
-        return BScan(pixels=pixels, number=index + 1, um_per_px_z=to_um(spacing[0]), um_per_px_x=to_um(spacing[1]),
-                     laterality=to_laterality(side))
+        return BScan(pixels=pixels, number=index + 1, **facts[index])
 
 
 def _of_frame(dataset: "Dataset", index: int, group: str, element: str) -> Any:
     """Return an element from the functional groups of a frame, those of all frames, or the data set itself."""
-    own = dataset.get("PerFrameFunctionalGroupsSequence") or []
-    shared = dataset.get("SharedFunctionalGroupsSequence") or []
+    own, shared = (dataset.get(groups) or [] for groups in GROUPS)
     for groups in (*own[index:index + 1], *shared[:1]):
         for item in (groups.get(group) or [])[:1]:
             if item.get(element):
