@@ -18,7 +18,16 @@ from scipy.ndimage import gaussian_filter1d
 
 from stylegan_oct.latent.lesions import find_drusen, find_fluid, find_foci
 from stylegan_oct.latent.paths import Curve
-from stylegan_oct.latent.segment import Boundaries, Grid, Mask, find_boundaries, resampling, to_grid
+from stylegan_oct.latent.segment import (
+    LEAST_FALL,
+    LEAST_RISE,
+    Boundaries,
+    Grid,
+    Mask,
+    find_boundaries,
+    resampling,
+    to_grid,
+)
 
 # name -> (unit, meaning)
 BIOMARKERS: Final = {
@@ -43,8 +52,8 @@ CENTRE_MM: Final = 0.5
 BATCH: Final = 16                # pictures at once; more gain nothing
 
 LEAST_CONTRAST = 12.0            # grey values between background and brightest layer
-LEAST_RISE, LEAST_FALL = 0.12, 0.08    # of normalised grey at the ILM and below the RPE, averaged over LOCAL_UM
-LOCAL_UM = 150.0
+MOST_NOISE = 0.35                # within the ONL, as a share of its distance from the grey of the vitreous
+TOO_NOISY = "too noisy to tell fluid from the outer nuclear layer"
 LEAST_KNOWN = 0.6                # share of the columns that a measurement needs
 FOCI_PITCH_UM = (12.0, 30.0)     # a focus of 30 um must fill more than a pixel
 COUNT_PITCH_UM = (16.0, 50.0)    # drusen of 100 um must be parted from their neighbours
@@ -123,6 +132,9 @@ def _measure(pictures: NDArray[np.uint8], scale: tuple[float, float], valid: Mas
         "foci_count": foci.sum(axis=(1, 2)).astype(float),
     }
     reasons = _reasons(known, near, why, scale)
+    for name in ("intraretinal_fluid_mm2", "subretinal_fluid_mm2"):
+        reasons[name] = [reason or (TOO_NOISY if noise > MOST_NOISE else None)
+                         for reason, noise in zip(reasons[name], fluid.noise, strict=True)]
     for name, lacks in reasons.items():
         values[name] = np.where([reason is None for reason in lacks], values[name], np.nan)
     return _in_pixels(pictures.shape, scale, grid, lines, known, fovea, (fluid.inside, fluid.under, foci),
@@ -139,11 +151,7 @@ def _known(grid: Grid, lines: Boundaries) -> tuple[Mask, list[str]]:
     """Return which columns show all boundaries, [N, W], and what most others lack."""
     depth = grid.grey.shape[2]
 
-    def local(steps: Curve) -> Curve:
-        smooth: Curve = gaussian_filter1d(steps, LOCAL_UM / grid.x_um, axis=1, mode="nearest")
-        return smooth
-
-    seen = (local(lines.rise) >= LEAST_RISE) & (local(lines.fall) >= LEAST_FALL)
+    seen = (lines.rise >= LEAST_RISE) & (lines.fall >= LEAST_FALL)
     seen &= (grid.contrast >= LEAST_CONTRAST)[:, None]
     cut = (lines.ilm < 1.5) | (lines.bruch > depth - 1.5)
     rows = (np.arange(depth) > lines.ilm[..., None] - 3) & (np.arange(depth) < lines.bruch[..., None] + 3)

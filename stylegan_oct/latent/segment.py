@@ -20,8 +20,10 @@ Mask = NDArray[np.bool_]
 PITCH_Z_UM = (3.7, 7.8)      # finest and coarsest grid: coarser, the RPE (16 um) is lost between its neighbours
 PITCH_X_UM = (15.0, 25.0)    # the optics resolve about 15 um across
 TISSUE = 0.22                # normalised grey that parts vitreous and fluid (0) from the darkest layer, the ONL
-ABOVE_RPE_UM = 110.0         # tissue above the RPE; the foveola has about 150 um of it, the nerve fibres have none
+ABOVE_RPE_UM = 150.0         # tissue above the RPE; the foveola has so much of it, the nerve fibres have none
 LEAST_RETINA_UM = 60.0       # between ILM and RPE
+LEAST_RISE, LEAST_FALL = 0.12, 0.08    # of normalised grey at the ILM and below the RPE where they are seen
+LOCAL_UM = 150.0
 STIFF_MM = 3.5               # the lower envelope of the RPE bridges elevations up to about this wide
 ABOVE_UM = 8.0               # an RPE this far above its envelope is raised
 ENVELOPE_ROUNDS = 12
@@ -53,8 +55,8 @@ class Boundaries:
     ilm: Curve
     rpe: Curve      # outer border
     bruch: Curve
-    rise: Curve     # of the normalised grey at the ILM
-    fall: Curve     # of the normalised grey at the RPE's outer border
+    rise: Curve     # of the normalised grey at the ILM, averaged over LOCAL_UM
+    fall: Curve     # of the normalised grey at the RPE's outer border, likewise
 
 
 def to_grid(pictures: NDArray[np.uint8], valid: Mask | None, um_per_px: tuple[float, float]) -> Grid:
@@ -112,7 +114,8 @@ def find_boundaries(grid: Grid) -> Boundaries:
     grey = blur(grid.grey, 4 / grid.z_um, 16 / grid.x_um)
     rpe, fall = _find_rpe(grid, grey)
     ilm, rise = _find_ilm(grid, grey, rpe)
-    return Boundaries(ilm, rpe, _find_bruch(grid, grey, rpe), _at(rise, ilm), _at(fall, rpe))
+    seen = local_mean(_at(fall, rpe), grid.x_um)
+    return Boundaries(ilm, rpe, _find_bruch(grid, rpe, seen), local_mean(_at(rise, ilm), grid.x_um), seen)
 
 
 def _path(grid: Grid, cost: Plane, fine: Plane, *, steepest: float, linear: float, quadratic: float) -> Curve:
@@ -176,12 +179,18 @@ def _find_ilm(grid: Grid, grey: Plane, rpe: Curve) -> tuple[Curve, Plane]:
     return _path(grid, cost, -rise, steepest=2.0, linear=0.02, quadratic=0.1), rise
 
 
-def _find_bruch(grid: Grid, grey: Plane, rpe: Curve) -> Curve:
-    """Return Bruch's membrane: near the smooth lower envelope of the RPE, on its faint line where it is seen."""
-    return np.maximum(lower_envelope(rpe * grid.z_um, grid.x_um) / grid.z_um, rpe)
+def _find_bruch(grid: Grid, rpe: Curve, seen: Curve) -> Curve:
+    """Return Bruch's membrane: the smooth lower envelope of the RPE, on which the RPE lies where nothing lifts it."""
+    trust = np.where(grid.valid.mean(axis=2) > 0.5, np.clip(seen / LEAST_FALL, 0.01, 1) ** 2, 1e-3)
+    return np.maximum(lower_envelope(rpe * grid.z_um, grid.x_um, trust) / grid.z_um, rpe)
 
 
-def lower_envelope(depth_um: Curve, x_um: float) -> Curve:
+def local_mean(curve: Curve, x_um: float) -> Curve:
+    """Return the mean over LOCAL_UM around each column, [N, W]."""
+    return cast(Curve, gaussian_filter1d(curve, LOCAL_UM / x_um, axis=1, mode="nearest"))
+
+
+def lower_envelope(depth_um: Curve, x_um: float, trust: Curve) -> Curve:
     """Return the smooth curve that runs along the deep parts of each curve, [N, W] um.
 
     Asymmetric least squares (Eilers and Boelens 2005): minimises sum w (y - b)^2 + lambda sum (third difference of
@@ -191,6 +200,7 @@ def lower_envelope(depth_um: Curve, x_um: float) -> Curve:
     Args:
         depth_um: [N, W].
         x_um: distance of the columns.
+        trust: [N, W] weight of each point, 0 to 1.
     """
     width = depth_um.shape[1]
     stiff = (1000 * STIFF_MM / x_um / (2 * np.pi)) ** 6
@@ -204,15 +214,15 @@ def lower_envelope(depth_um: Curve, x_um: float) -> Curve:
         return cast(Curve, solveh_banded(system, weight * curve))
 
     result = np.empty_like(depth_um)
-    for place, curve in enumerate(depth_um):
-        base = smooth(curve, np.ones(width))
+    for place, (curve, weight) in enumerate(zip(depth_um, trust, strict=True)):
+        base = smooth(curve, weight)
         for _ in range(ENVELOPE_ROUNDS):
             above = (base - curve) / ABOVE_UM
-            base = smooth(curve, 0.01 + 0.99 / (1 + np.exp(np.clip(4 * above - 2.4, -30, 30))))
+            base = smooth(curve, weight * (0.01 + 0.99 / (1 + np.exp(np.clip(4 * above - 2.4, -30, 30)))))
         for _ in range(3):
             near = 1.0 * (base - curve < 10)
             if near.sum() < width / 5:
                 break
-            base = smooth(curve, near + 1e-4)
+            base = smooth(curve, weight * near + 1e-4)
         result[place] = base
     return result
