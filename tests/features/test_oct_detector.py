@@ -6,17 +6,19 @@ import torch
 from click.testing import CliRunner
 
 from dnnlib.errors import CheckpointError, ConfigError, DataError
-from stylegan_oct.data.archive import ArchiveWriter
+from dnnlib.pictures import encode_png
+from stylegan_oct.classes import CLASSES
+from stylegan_oct.data.archive import Archive, ArchiveWriter
 from stylegan_oct.features.detector import load_detector
 from stylegan_oct.features.oct import OctNetwork, stage_count
 from stylegan_oct.features.oct_training import OctTraining, train_oct
+from stylegan_oct.model import DEMO, GENERATOR_FILE
+from stylegan_oct.phantom import render
 from tools.__main__ import main
 
 
 def band_archive(path, *, count=60, classes=("HIGH", "LOW"), channels=1):
     """Write pictures with a bright band in the upper or the lower half: classes that a small network tells apart."""
-    from dnnlib.pictures import encode_png
-
     rng = np.random.default_rng(0)
     with ArchiveWriter(path, resolution=16, channels=channels, classes=classes, source="scans") as writer:
         for i in range(count):
@@ -45,8 +47,6 @@ def test_classes_that_differ_are_learned(trained):
 
 
 def test_the_file_says_what_it_was_trained_on(trained):
-    from stylegan_oct.data.archive import Archive
-
     archive, file, info = trained
     loaded = load_detector("oct", weights=file)
     assert loaded.info == info
@@ -118,8 +118,6 @@ def test_settings_that_cannot_work_are_refused(changes):
 
 
 def test_another_file_is_not_taken_for_a_detector():
-    from stylegan_oct.model import DEMO, GENERATOR_FILE
-
     with pytest.raises(CheckpointError, match="is not a detector of this project"):
         load_detector("oct", weights=DEMO / GENERATOR_FILE)
 
@@ -139,3 +137,13 @@ def test_the_command_prints_the_accuracy_by_class(tmp_path):
 def test_the_command_shows_an_example():
     said = CliRunner().invoke(main, ["train-detector", "--help"])
     assert "python -m tools train-detector scans-64.zip" in said.output
+
+
+def test_the_included_detector_names_simulated_scans_rightly():
+    oracle = load_detector("oct")
+    assert oracle.classes == CLASSES
+    assert oracle.info.source == "phantom"
+    shown = [render(4242, index, label=CLASSES[index % 4], resolution=(64, 64), border=False).image
+             for index in range(12)]
+    named = oracle.classify(torch.from_numpy(np.stack(shown))[:, None]).argmax(dim=1)
+    assert (named == torch.arange(12) % 4).sum() >= 11
