@@ -21,6 +21,7 @@ COMMANDS = {
     "train": "Train a generator, or go on with an unfinished run.",
     "train-detector": "Learn to tell the classes of an archive apart: the class oracle.",
     "generate": "Draw synthetic scans from a checkpoint.",
+    "biomarkers": "Measure thickness, drusen, fluid and foci in scans or samples.",
     "library": "Draw many synthetic scans once, with their latents, to search in.",
     "neighbours": "Find the synthetic scans nearest to a scan.",
     "directions": "Find directions in the latent space, and measure what they do.",

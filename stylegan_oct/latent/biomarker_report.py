@@ -1,0 +1,171 @@
+"""Biomarkers of samples, scans or an archive: measured, as a table, and drawn."""
+
+import csv
+import itertools
+import math
+import statistics
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dnnlib.errors import DataError
+from dnnlib.files import atomic_write
+from dnnlib.pictures import Picture, save_png, synthetic_text
+from stylegan_oct.data.archive import SYNTHETIC, Archive
+from stylegan_oct.data.border import find_border, repair
+from stylegan_oct.data.readers.scan import read_scans
+from stylegan_oct.latent.biomarkers import BATCH, NAMES, default_um_per_px, measure
+from stylegan_oct.latent.intake import assumed_scale
+from stylegan_oct.latent.lines import draw_lines
+from stylegan_oct.sampling import Sample
+
+DRAWN_WIDTH = 512    # pixels, at least, of the pictures with lines
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A picture to measure."""
+
+    name: str
+    class_name: str    # empty where unknown
+    picture: Picture   # uint8 [H, W]
+    valid: NDArray[np.bool_]
+    um_per_px: tuple[float, float]
+    synthetic: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """The biomarkers of one picture."""
+
+    name: str
+    class_name: str
+    values: dict[str, float]
+    reasons: dict[str, str | None]
+    drawn: Picture     # RGB
+    synthetic: bool
+
+    def row(self) -> dict[str, Any]:
+        """Return the numbers, None where one cannot be told, and why."""
+        whys = "; ".join(dict.fromkeys(f"{reason}" for reason in self.reasons.values() if reason))
+        return {"name": self.name, "class": self.class_name,
+                **{name: None if math.isnan(value) else round(value, 4) for name, value in self.values.items()},
+                "unknown_because": whys}
+
+
+def from_samples(samples: Iterable[Sample]) -> Iterator[Subject]:
+    """Yield what a generator draws; it shows a whole scan of 20 degrees unless more is known."""
+    for sample in samples:
+        picture = _grey(sample.picture)
+        name = f"synthetic-{sample.class_name}-seed{sample.seed:05d}".replace("--", "-")
+        yield Subject(name, sample.class_name, picture, np.ones(picture.shape, bool),
+                      default_um_per_px(*picture.shape), True)
+
+
+def from_archive(path: Path, um_per_px: tuple[float, float] | None, limit: int) -> Iterator[Subject]:
+    """Yield the first `limit` pictures of an archive."""
+    archive = Archive(path)
+    labelled = [(name, archive.classes[label] if archive.classes else "", split == SYNTHETIC) for split in archive.splits
+                for name, label in zip(archive.names(split), archive.labels(split), strict=True)]
+    for name, class_name, synthetic in labelled[:limit]:
+        picture = _grey(archive.read_pixels(name))
+        yield Subject(Path(name).stem, class_name, *_mended(picture, None),
+                      um_per_px or default_um_per_px(*picture.shape), synthetic)
+
+
+def from_scans(paths: Sequence[Path], um_per_px: tuple[float, float] | None, limit: int) -> Iterator[Subject]:
+    """Yield the first `limit` B-scans of files, at the scale that they carry, that is given, or of a Spectralis.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    subjects = (subject for place, path in enumerate(paths, 1) for subject in _of_file(place, path, um_per_px))
+    return itertools.islice(subjects, limit)
+
+
+def _of_file(place: int, path: Path, um_per_px: tuple[float, float] | None) -> Iterator[Subject]:
+    # The place among the files stands for their name, which may carry that of a patient.
+    for scan in read_scans(path):
+        picture = _grey(scan.pixels)
+        guess = um_per_px or assumed_scale(*picture.shape)
+        scale = (scan.um_per_px_z or guess[0], scan.um_per_px_x or guess[1])
+        mended, valid = _mended(picture, scan.missing)
+        yield Subject(f"scan{place:04d}-{scan.number:03d}", "", mended, valid, scale)
+
+
+def _mended(picture: Picture, missing: NDArray[np.bool_] | None) -> tuple[Picture, NDArray[np.bool_]]:
+    border = find_border(picture).mask
+    border = border if missing is None else border | missing
+    return repair(picture, border), ~border
+
+
+def _grey(picture: Picture) -> Picture:
+    return picture if picture.ndim == 2 else picture.mean(axis=2).round().astype(np.uint8)
+
+
+def measure_all(subjects: Iterable[Subject], progress: Callable[[int], object] = lambda _: None) -> Iterator[Measured]:
+    """Yield the biomarkers of every subject; those of equal size and scale are measured together.
+
+    Raises:
+        DataError: a picture is too small to be measured.
+    """
+    done = 0
+    alike = itertools.groupby(subjects, lambda subject: (subject.picture.shape, subject.um_per_px))
+    for (shape, scale), group in alike:
+        if min(shape) < 16:
+            raise DataError(f"Biomarkers need pictures of at least 16 x 16 pixels; got {shape[1]} x {shape[0]}.")
+        while part := list(itertools.islice(group, BATCH)):
+            found = measure(np.stack([subject.picture for subject in part]), scale,
+                            np.stack([subject.valid for subject in part]))
+            width = shape[1] * max(1, -(-DRAWN_WIDTH // shape[1]))
+            for number, subject in enumerate(part):
+                yield Measured(subject.name, subject.class_name,
+                               {name: float(found.values[name][number]) for name in NAMES},
+                               {name: found.reasons[name][number] for name in NAMES},
+                               draw_lines(subject.picture, found, number, width=width), subject.synthetic)
+            progress(done := done + len(part))
+
+
+def save(results: Sequence[Measured], out: Path, *, pictures: int) -> None:
+    """Write biomarkers.csv and the first so many pictures with their lines, `NAME-lines.png`."""
+    with atomic_write(out / "biomarkers.csv") as file:
+        writer = csv.DictWriter(file, list(results[0].row()), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(result.row() for result in results)
+    for result in results[:pictures]:
+        text = synthetic_text("biomarkers", **{"class": result.class_name}) if result.synthetic else {}
+        save_png(out / f"{result.name}-lines.png", result.drawn, text)
+
+
+def table(results: Sequence[Measured]) -> str:
+    """Return a table of the pictures, or of the classes (median and quartiles) where there are many."""
+    groups: dict[str, list[Measured]] = {}
+    many = len(results) > 24
+    for result in results:
+        groups.setdefault(result.class_name if many else result.name, []).append(result)
+    heads = [name.rsplit("_", 1)[0] if name.endswith(("_um", "_mm2")) else name for name in NAMES]
+    first = max(len(name) for name in [*groups, "picture"]) + 2
+    lines = [" " * first + "  ".join(f"{head:>{_width(head, many)}}" for head in heads)]
+    for name, group in groups.items():
+        cells = [_cell([result.values[marker] for result in group], many) for marker in NAMES]
+        lines.append(f"{name or 'all':<{first}}"
+                     + "  ".join(f"{cell:>{_width(head, many)}}" for cell, head in zip(cells, heads, strict=True)))
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _width(head: str, many: bool) -> int:
+    return max(len(head), 20 if many else 7)
+
+
+def _cell(values: Sequence[float], many: bool) -> str:
+    known = [value for value in values if not math.isnan(value)]
+    if not known:
+        return "-"
+    if not many or len(known) < 2:
+        return f"{known[0]:.3g}"
+    quarters = statistics.quantiles(known, n=4)
+    return f"{quarters[1]:.3g} ({quarters[0]:.3g}-{quarters[2]:.3g})"
