@@ -92,7 +92,7 @@ def through_seeds(G: OctGenerator, seeds: Sequence[int] = (), classes: Sequence[
     keys = torch.stack([
         G.ws(G.z(numbers[group * count:(group + 1) * count]), name or None, psi=psi)
         for group, name in itertools.product(range(groups), names)], dim=1)         # [K, cells, layers, w_dim]
-    beside = tuple(f"synthetic {name}".rstrip() for name in names) if columns == len(names) else ("synthetic",)
+    beside = tuple(f"synthetic {name}".rstrip() for name in names) if len(names) in (1, columns) else ("synthetic",)
     span = f"{numbers[0]}-{numbers[-1]}"
     return Route(ws=spline(keys, closed=closed), grid=(columns, rows), keys=count, closed=closed,
                  words=lambda _: beside, name="-".join(filter(None, [*names, f"seeds{span}"])),
@@ -157,7 +157,7 @@ def through_codes(G: OctGenerator, files: Sequence[Path], *, closed: bool = True
 
     def words(time: float) -> tuple[str, ...]:
         begin = min(int(time * segments), segments - 1)
-        return (f"synthetic  {begin + 1} > {(begin + 1) % len(codes) + 1}",)
+        return (f"synthetic  scan {begin + 1} > {(begin + 1) % len(codes) + 1}",)
 
     return Route(ws=spline(keys, closed=closed), grid=(1, 1), keys=len(codes), closed=closed, words=words,
                  name=f"codes-{name}{'-derived-from-patient' if patient else ''}",

@@ -68,6 +68,18 @@ def test_a_new_vector_lies_among_its_neighbours_whatever_comes_with_it() -> None
     assert fitted.place(new[:0]).shape == (0, 2)
 
 
+def test_groups_far_apart_come_near_without_touching_and_keep_their_shape() -> None:
+    labels = torch.arange(3).repeat_interleave(50)
+    places = torch.randn(150, 2, generator=G) + 100.0 * torch.tensor([[0.0, 0], [1, 0], [0, 1]])[labels]
+    moved = reducers.close_gaps(places, labels)
+    inside, across = labels[:, None] == labels, labels[:, None] != labels
+    torch.testing.assert_close(torch.cdist(moved, moved)[inside], torch.cdist(places, places)[inside], atol=0.1, rtol=0)
+    assert 0 < torch.cdist(moved, moved)[across].min() < 6 and torch.cdist(places, places)[across].min() > 80
+    overlapping = torch.randn(150, 2, generator=G)
+    torch.testing.assert_close(reducers.close_gaps(overlapping, labels), overlapping)
+    assert (reducers.close_gaps(places, torch.zeros_like(labels)) == places).all()
+
+
 def test_a_map_comes_back_from_its_facts_and_tensors() -> None:
     x = groups()
     for fitted in (Pca.fit(x), Umap(x, x[:, :2].clone(), neighbours=5, min_dist=0.2, seed=3)):

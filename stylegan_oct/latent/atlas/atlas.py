@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -106,14 +106,15 @@ def build_atlas(library: Library, detector: Detector, *, samples: int, method: r
     seen = looks[SYNTHETIC][:samples]
     centre = seen.features.float().mean(dim=0)
     spaces = {"w": library.w[:samples].float(), "features": seen.directions(centre)}
+    labels = torch.tensor([label or 0 for label in library.labels[:samples]])
     maps = {}
     thumbnails, values = _read(library, samples, biomarkers, progress)
     for number, (space, vectors) in enumerate(spaces.items()):
         progress(number, len(spaces), f"mapping {space}")
-        maps[space] = _map(vectors, method, seed)
+        maps[space] = _map(vectors, labels, method, seed)
     return Atlas(
         checkpoint_sha256=library.origin.checkpoint_sha256, psi=library.origin.psi, detector=detector.identity,
-        classes=tuple(library.classes), labels=torch.tensor([label or 0 for label in library.labels[:samples]]),
+        classes=tuple(library.classes), labels=labels,
         seeds=torch.arange(samples) + library.origin.seed, thumbnails=thumbnails, values=values, centre=centre,
         maps=maps)
 
@@ -205,10 +206,14 @@ def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def _map(vectors: Tensor, method: reducers.Method, seed: int) -> Map:
+def _map(vectors: Tensor, labels: Tensor, method: reducers.Method, seed: int) -> Map:
     kept = vectors.to(torch.float16)
     reducer = reducers.fit(method, kept, seed=seed)
-    places = reducer.places if isinstance(reducer, reducers.Umap) else reducer.place(kept)
+    if isinstance(reducer, reducers.Umap):
+        reducer = replace(reducer, places=reducers.close_gaps(reducer.places, labels))
+        places = reducer.places
+    else:
+        places = reducer.place(kept)
     return Map(reducer, kept, places, _others(kept), reducers.trustworthiness(kept, places))
 
 
