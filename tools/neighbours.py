@@ -47,12 +47,15 @@ def neighbours(paths: tuple[Path, ...], checkpoint: str | None, library_path: Pa
     from stylegan_oct.model import load_generator
     from torch_utils.distributed import init_world
 
+    def complain(line: str) -> None:
+        click.echo(line, err=True)
+
     place = init_world(device).device
     G = load_generator(checkpoint, device=place)
-    queries = load_queries(paths, G, space=space, selection=selection)
+    queries = load_queries(paths, G, space=space, selection=selection, say=complain)
     seer = load_detector(detector, weights=weights, device=place)
     with progress_bar("drawing") as update:
-        library = open_library(library_path, G, progress=update, say=lambda line: click.echo(line, err=True))
+        library = open_library(library_path, G, progress=update, say=complain)
     with progress_bar("looking") as update:
         found = search(queries, library, seer, k=k, training=training, progress=update)
     files = report.save_report(out, queries, found.answers, library, space=found.space, training=found.training)

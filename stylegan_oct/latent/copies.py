@@ -6,7 +6,6 @@ eyes for alike and is a weak judge of copies; the plain difference of small alig
 are reported.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,9 +85,11 @@ class TrainingScans:
         """Return the nearest training scan of each picture."""
         labels = self.archive.labels("train")
         places, *distances = self.measure(looks)
-        shares: Sequence[Tensor | None] = [percentile(known, found) for known, found
-                                           in zip(self._held_out, distances, strict=True)] or (None, None)
-        return [Copy(self.names[place], self.archive.classes[labels[place]] if self.archive.classes else "",
-                     float(distances[0][i]), None if shares[0] is None else float(shares[0][i]),
-                     float(distances[1][i]), None if shares[1] is None else float(shares[1][i]))
-                for i, place in enumerate(places.tolist())]
+        classes = self.archive.classes
+        shares: list[list[float | None]] = [[None] * len(places)] * 2
+        if self._held_out:
+            shares = [percentile(known, found).tolist()
+                      for known, found in zip(self._held_out, distances, strict=True)]
+        rows = zip(places.tolist(), distances[0].tolist(), shares[0], distances[1].tolist(), shares[1], strict=True)
+        return [Copy(self.names[place], classes[labels[place]] if classes else "", *numbers)
+                for place, *numbers in rows]

@@ -72,18 +72,19 @@ class GraphIndex:
     Args:
         path: of the graph, as `build` writes it.
         vectors: [N, D], from which the distances of what is found are measured.
+        expansion_search: candidates that a search keeps; more find more of the nearest and take longer.
     Raises:
         ConfigError: usearch is not installed, or the file holds another number of vectors or cannot be read.
     """
 
-    def __init__(self, path: Path, vectors: Tensor) -> None:
+    def __init__(self, path: Path, vectors: Tensor, *, expansion_search: int = EXPANSION_SEARCH) -> None:
         self._vectors = vectors
         self._graph = _usearch().Index(ndim=vectors.shape[1], metric="l2sq", dtype="f16")
         try:
             self._graph.view(str(path))
         except (RuntimeError, OSError) as error:
             raise ConfigError(f"The index {path} cannot be read ({error}). Remove it to have it built anew.") from error
-        self._graph.expansion_search = EXPANSION_SEARCH
+        self._graph.expansion_search = expansion_search
         if len(self._graph) != len(vectors):
             raise ConfigError(f"The index {path} holds {len(self._graph)} vectors instead of {len(vectors)}. Remove it "
                               "to have it built anew.")

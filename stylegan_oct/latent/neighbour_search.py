@@ -1,6 +1,6 @@
 """From files to answers: scans or codes are read, and a library is asked for what lies near them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -9,12 +9,10 @@ import torch
 from torch import Tensor
 
 from dnnlib.errors import ConfigError, DataError
-from stylegan_oct.data.preprocess import Preprocess, to_square
-from stylegan_oct.data.readers.scan import read_scans
-from stylegan_oct.data.sources import Refusal
 from stylegan_oct.features.detector import Detector
 from stylegan_oct.latent.codes import check_codes, load_codes
 from stylegan_oct.latent.copies import TrainingScans
+from stylegan_oct.latent.intake import Refused, load_targets
 from stylegan_oct.latent.library import Library
 from stylegan_oct.latent.looks import Pixels, Progress
 from stylegan_oct.latent.neighbours import Answer, FeatureSpace, LatentSpace, Neighbours, with_copies
@@ -47,27 +45,30 @@ class Search:
 
 
 def load_queries(paths: Sequence[Path], G: OctGenerator, *, space: Literal["features", "w"] = "features",
-                 selection: str = "all") -> list[Query]:
+                 selection: str = "all", say: Callable[[str], object] = lambda _: None) -> list[Query]:
     """Return what the files hold, in their order; without files one simulated scan of each class.
+
+    A scan that cannot be used is left out and reported, as long as another can.
 
     Args:
         paths: scans of any format that is read, or folders of them; codes of projected scans where `space` is "w".
         G: whose preprocessing the scans get.
         space: "features" or "w".
-        selection: of the B-scans of a volume, as `read_scans` takes it.
+        selection: of the B-scans of a volume, as `load_targets` takes it.
+        say: called with a line for each scan that is left out.
     Raises:
         ConfigError: scans are given where codes are needed, or the other way round.
-        DataError: a file cannot be used; it is named.
+        DataError: no file can be used; the first is named with its reason.
     """
-    files = [file for path in paths for file in _files(path)]
     if space == "w":
+        files = [file for path in paths for file in ([path] if path.is_file() else sorted(path.glob(f"*{CODES}")))]
         if not files:
             raise ConfigError("In w the search starts from codes. Project a scan first: python -m tools project SCAN")
         return [_codes(file, G) for file in files]
-    wrong = next((file for file in files if file.suffix == CODES), None)
+    wrong = next((path for path in paths if path.suffix == CODES), None)
     if wrong is not None:
         raise ConfigError(f"{wrong} holds codes, not a scan. Add --space w, or give the scan itself.")
-    return [query for file in files for query in _scans(file, G.info.preprocess, selection)] or _simulated(G)
+    return _scans(paths, G, selection, say) if paths else _simulated(G)
 
 
 def search(queries: Sequence[Query], library: Library, detector: Detector, *, k: int = 10,
@@ -101,22 +102,18 @@ def search(queries: Sequence[Query], library: Library, detector: Detector, *, k:
     return Search(with_copies(answers, library, detector, scans) if scans else answers, space.name, scans)
 
 
-def _files(path: Path) -> list[Path]:
-    """Return the file, or those of a folder, sorted."""
-    if not path.is_dir():
-        return [path]
-    found = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
-    if not found:
-        raise DataError(f"{path} holds no files. Give a scan or a folder of scans.")
-    return found
-
-
-def _scans(path: Path, settings: Preprocess, selection: str) -> list[Query]:
-    try:
-        return [Query(to_square(scan.pixels, settings, scan.missing).pixels, coloured=scan.coloured)
-                for scan in read_scans(path, selection, channels=settings.channels)]
-    except Refusal as refusal:
-        raise DataError(f"{path}: {refusal}.") from None
+def _scans(paths: Sequence[Path], G: OctGenerator, selection: str, say: Callable[[str], object]) -> list[Query]:
+    queries, refused = [], []
+    for item in load_targets(paths, selection, G.info.preprocess):
+        if isinstance(item, Refused):
+            refused.append(f"{item}.")
+        else:
+            queries.append(Query(item.pixels, coloured=item.coloured))
+    if not queries:
+        raise DataError(refused[0] if refused else "No scan is left to search for.")
+    for line in refused:
+        say(f"left out: {line}")
+    return queries
 
 
 def _codes(path: Path, G: OctGenerator) -> Query:

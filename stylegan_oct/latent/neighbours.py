@@ -15,7 +15,7 @@ from stylegan_oct.features.detector import Detector
 from stylegan_oct.latent.copies import Copy, TrainingScans
 from stylegan_oct.latent.index import ExactIndex, Index, open_index
 from stylegan_oct.latent.library import Library
-from stylegan_oct.latent.looks import Pixels, Progress, archive_looks, look, looks_path
+from stylegan_oct.latent.looks import Pixels, Progress, archive_looks, look
 from stylegan_oct.latent.percentiles import percentile
 
 PAIRS = 20_000          # drawn to learn how far generated pictures lie from each other
@@ -77,7 +77,7 @@ class FeatureSpace:
         self._centre = looks.features.float().mean(dim=0)
         self.name = detector.identity
         self.vectors = looks.directions(self._centre)
-        self.index_path = looks_path(library.archive, detector).with_suffix(".usearch")
+        self.index_path = _index_path(library, self.name)
 
     def queries(self, pictures: Sequence[Pixels]) -> Tensor:
         """Return the vectors [Q, D] of pictures of the library's size, uint8 [R, R] or [R, R, 3]."""
@@ -94,11 +94,17 @@ class LatentSpace:
     def __init__(self, library: Library) -> None:
         self.name = "w"
         self.vectors = library.w
-        self.index_path = library.archive.path.with_name(f"{library.archive.path.stem}-w.usearch")
+        self.index_path = _index_path(library, self.name)
 
     def distance(self, euclidean: Tensor) -> Tensor:
         """As in `Space`."""
         return euclidean
+
+
+def _index_path(library: Library, space: str) -> Path:
+    """Return a place that no other library's graph has, also when a grown one has taken this one's name."""
+    archive = library.archive
+    return archive.path.with_name(f"{archive.path.stem}-{space}-{archive.fingerprint[:8]}.usearch")
 
 
 class Neighbours:
