@@ -10,6 +10,7 @@ GPUS   ?=
 ARGS   ?=
 CHECKPOINT ?=
 CLASS  ?=
+SCAN   ?=
 
 BIN   := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -18,7 +19,7 @@ RUFF  := --line-length 120 --target-version py311 --select E,F,W,I,B,UP,SIM,D1,D
 COMMON = $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(if $(filter file,$(origin OUT)),,--out "$(OUT)")
 PATHS := dnnlib torch_utils stylegan_oct tools tests benchmarks
 
-.PHONY: help install train walk atlas directions test lint bench clean
+.PHONY: help install train walk atlas directions neighbours test lint bench clean
 
 help:  ## List the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -48,6 +49,9 @@ atlas: $(READY) $(if $(findstring pca,$(ARGS)),,$(VENV)/.atlas)  ## Lay syntheti
 
 directions: $(READY)  ## Find what changes thickness, drusen, fluid (CHECKPOINT, CLASS, OUT, ARGS="--orthogonal-to class").
 	@$(BIN)/python -m tools directions $(COMMON) $(if $(CLASS),--class $(CLASS)) $(ARGS)
+
+neighbours: $(READY)  ## Find the synthetic scans nearest to a scan (SCAN=file or folder, CHECKPOINT, OUT, ARGS="--training data/scans.zip").
+	@$(BIN)/python -m tools neighbours $(COMMON) $(ARGS) $(if $(SCAN),"$(SCAN)")
 
 test: $(READY)  ## Run the tests.
 	$(BIN)/python -m pytest $(ARGS)
