@@ -33,12 +33,14 @@ def train_detector(archive: str | None, out: Path, resolution: int | None, kimg:
 
     ARCHIVE is an archive, or scans as `convert` takes them; without it, simulated scans.
     """
-    from stylegan_oct.data.prepare import prepare_archive
+    from stylegan_oct.data.prepare import is_archive, prepare_archive
     from stylegan_oct.features.oct_training import OctTraining, train_oct
     from torch_utils.distributed import init_world
 
     settings = OctTraining(nimg=round(1000 * kimg), batch=batch, resolution=resolution, seed=seed)
-    place = prepare_archive(archive, None, preset=None, cache=Path("data"), say=lambda line: click.echo(line, err=True))
+    made = archive is not None and is_archive(Path(archive))  # of a resolution that stays as it is
+    place = prepare_archive(archive, None if made else resolution, preset=None, cache=Path("data"),
+                            say=lambda line: click.echo(line, err=True))
     with progress_bar("learning", settings.nimg) as update:
         info = train_oct(place, out, settings, device=init_world(device).device, progress=update)
     if as_json:

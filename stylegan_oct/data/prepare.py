@@ -36,7 +36,7 @@ def prepare_archive(data: str | None, resolution: int | None, *, preset: str | N
     """
     if data is not None and not Path(data).exists():
         raise DataError(f"There is no {data}. Give an archive, or a folder, zip or CSV of scans.")
-    if data is not None and _is_archive(Path(data)):
+    if data is not None and is_archive(Path(data)):
         found = Archive(data).resolution
         if resolution not in (None, found):
             raise DataError(f"{data} holds images of {found} px, and {resolution} are asked for. Leave the resolution "
@@ -69,7 +69,7 @@ def prepare_archive(data: str | None, resolution: int | None, *, preset: str | N
     return archive
 
 
-def _is_archive(path: Path) -> bool:
+def is_archive(path: Path) -> bool:
     """Whether this is a zip that says what its images are, and not one of scans as they come."""
     if not zipfile.is_zipfile(path):
         return False
