@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Self
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from dnnlib.errors import CheckpointError
+from dnnlib.errors import CheckpointError, ConfigError
 from dnnlib.files import atomic_path
 from stylegan_oct.features.detector import Detector, as_rgb, checked_sha256
 from torch_utils.checkpoint import load_module, read_header, read_tensors
@@ -152,8 +153,15 @@ def read_oct_info(file: Path) -> OctInfo:
 
 
 def save_oct(network: OctNetwork, info: OctInfo, file: Path) -> None:
-    """Write the network, as float16, with its description."""
+    """Write the network, as float16, with its description.
+
+    Raises:
+        ConfigError: the file cannot be written.
+    """
     tensors = {name: (tensor.half() if tensor.is_floating_point() else tensor).cpu().contiguous()
                for name, tensor in network.state_dict().items()}
-    with atomic_path(file) as temporary:
-        save_file(tensors, temporary, metadata={"kind": KIND, "info": json.dumps(asdict(info))})
+    try:
+        with atomic_path(file) as temporary:
+            save_file(tensors, temporary, metadata={"kind": KIND, "info": json.dumps(asdict(info))})
+    except (OSError, SafetensorError) as error:
+        raise ConfigError(f"Cannot write {file}: {error}. Choose another place with --out.") from error

@@ -59,8 +59,14 @@ def train_oct(archive: Path, out: Path, settings: OctTraining = OctTraining(), *
         device: where to train.
         progress: called with (images shown, total).
     Raises:
+        ConfigError: `out` cannot be written; said before training where that can be known.
         DataError: the archive has fewer than two classes.
     """
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"Cannot make the folder {out.parent}: {error.strerror}. Choose another place with --out."
+                          ) from error
     train = ArchiveDataset(archive, "train")
     missing = [name for i, name in enumerate(train.classes) if not (train.labels == i).any()]
     if train.n_classes < 2 or missing:

@@ -198,3 +198,24 @@ def test_lite0_has_the_published_number_of_parameters():
     # 4,652,008 with batch norms (2 a channel, one of which folding leaves as the bias) and classifier (1,281,000).
     channels = sum(parameter.numel() for parameter in Lite0().parameters() if parameter.ndim == 1)
     assert sum(parameter.numel() for parameter in Lite0().parameters()) == 4_652_008 - 1_281_000 - channels
+
+
+def test_vgg16_reads_the_state_dict_of_lpips_from_the_folder_of_weights(tmp_path, monkeypatch):
+    own = Vgg16Lpips().requires_grad_(False)
+    numbers = [(1, (0, 2)), (2, (5, 7)), (3, (10, 12, 14)), (4, (17, 19, 21)), (5, (24, 26, 28))]
+    tensors = {"scaling_layer.shift": torch.zeros(1, 3, 1, 1)}
+    for (part, places), block in zip(numbers, own.blocks, strict=True):
+        for place, conv in zip(places, block, strict=True):
+            tensors |= {f"net.slice{part}.{place}.{kind}": value for kind, value in conv.state_dict().items()}
+        tensors[f"lin{part - 1}.model.1.weight"] = torch.full((1, block[-1].out_channels, 1, 1), 0.1 * part)
+    torch.save(tensors, tmp_path / "lpips-vgg.pth")
+    monkeypatch.setenv("STYLEGAN_OCT_WEIGHTS", str(tmp_path))
+    detector = load_detector("vgg16-lpips")
+    assert [float(weights[0]) for weights in detector.channel_weights()] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5])
+    images = noise(1, 3, 32, 32)
+    torch.testing.assert_close(detector.taps(images)[-1], own(standardise(images, (0.485, 0.456, 0.406),
+                                                                          (0.229, 0.224, 0.225)))[-1])
+    del tensors["net.slice3.12.bias"]
+    torch.save(tensors, tmp_path / "other.pth")
+    with pytest.raises(CheckpointError, match="lacks net.slice3.12.bias: it is no state dict of LPIPS"):
+        load_detector("vgg16-lpips", weights=tmp_path / "other.pth")

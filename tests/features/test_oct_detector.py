@@ -134,6 +134,12 @@ def test_the_command_prints_the_accuracy_by_class(tmp_path):
     assert load_detector("oct", weights=out).classes == ("HIGH", "LOW")
 
 
+def test_a_place_that_cannot_be_written_is_refused_before_training(trained, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="Cannot make the folder .*Choose another place with --out"):
+        train_oct(trained[0], tmp_path / "file" / "d.safetensors")
+
+
 def test_the_command_shows_an_example():
     said = CliRunner().invoke(main, ["train-detector", "--help"])
     assert "python -m tools train-detector scans-64.zip" in said.output
