@@ -54,4 +54,4 @@ def atlas(checkpoint: str | None, samples: int, psi: float, method: Literal["uma
         return
     for space, figures in made.figures["maps"].items():
         click.echo(f"{space:9s} {figures['method']}, trustworthiness {figures['trustworthiness']:.2f}")
-    click.echo(f"open {made.page} in a browser; {made.picture.name} and {made.atlas.name} lie beside it")
+    click.echo(f"open {made.page} in a browser; the maps as a picture are {made.picture}, to go on with {made.atlas}")

@@ -100,8 +100,8 @@ def test_scans_can_be_placed_later_and_the_maps_stay(made: Made, G: OctGenerator
     assert after["maps"]["w"]["places"] == before["maps"]["w"]["places"]
     assert len(after["scans"]) == 1 and after["scans"][0]["nearest"]["w"][0] == 7
     assert later.page.name == "synthetic-atlas-derived-from-patient.html"
-    assert later.page.stat().st_mode & 0o077 == 0
     for path in tmp_path.iterdir():
+        assert path.stat().st_mode & 0o077 == 0
         assert "MULLER" not in path.name and b"MULLER" not in path.read_bytes()
 
 

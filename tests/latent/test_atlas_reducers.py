@@ -80,6 +80,16 @@ def test_groups_far_apart_come_near_without_touching_and_keep_their_shape() -> N
     assert (reducers.close_gaps(places, torch.zeros_like(labels)) == places).all()
 
 
+def test_a_few_neighbours_on_another_island_do_not_pull_a_place_into_the_sea() -> None:
+    island = torch.randn(1, 11, 2, generator=G)
+    points = torch.cat([island, torch.randn(1, 4, 2, generator=G) + 100], dim=1)
+    weights = torch.rand(1, 15, generator=G) + 0.5
+    assert reducers.geometric_median(points, weights).abs().max() < 3
+    alone = reducers.geometric_median(island, torch.ones(1, 11))
+    nudged = alone + 0.05 * torch.randn(50, 2, generator=G)
+    assert (torch.cdist(alone, island[0]).sum() <= torch.cdist(nudged, island[0]).sum(dim=1) + 1e-4).all()
+
+
 def test_a_map_comes_back_from_its_facts_and_tensors() -> None:
     x = groups()
     for fitted in (Pca.fit(x), Umap(x, x[:, :2].clone(), neighbours=5, min_dist=0.2, seed=3)):

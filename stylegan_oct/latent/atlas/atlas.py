@@ -17,7 +17,7 @@ from stylegan_oct.data.archive import SYNTHETIC
 from stylegan_oct.data.preprocess import resample, to_grey
 from stylegan_oct.features.detector import Detector, load_detector
 from stylegan_oct.latent.atlas import reducers
-from stylegan_oct.latent.biomarkers import measure
+from stylegan_oct.latent.biomarkers import NAMES, measure
 from stylegan_oct.latent.codes import check_codes, load_codes
 from stylegan_oct.latent.index import ExactIndex
 from stylegan_oct.latent.library import Library
@@ -190,6 +190,7 @@ def load_atlas(path: Path) -> Atlas:
         raise DataError(f"{path} holds no atlas: {error}") from error
     if header.get("kind") != KIND or header.get("format") != "1":
         raise DataError(f"{path} holds no atlas. Give an atlas.safetensors written by: python -m tools atlas")
+    values = _below(tensors, "values/")     # a file sorts them by name
     maps = {}
     for space, facts in json.loads(header["maps"]).items():
         own = _below(tensors, f"{space}/")
@@ -198,7 +199,7 @@ def load_atlas(path: Path) -> Atlas:
     return Atlas(checkpoint_sha256=header["checkpoint_sha256"], psi=json.loads(header["psi"]),
                  detector=header["detector"], classes=tuple(json.loads(header["classes"])), labels=tensors["labels"],
                  seeds=tensors["seeds"], thumbnails=tensors["thumbnails"].numpy(),
-                 values={name: row.numpy() for name, row in _below(tensors, "values/").items()},
+                 values={name: values[name].numpy() for name in NAMES if name in values},
                  centre=tensors["centre"], maps=maps)
 
 

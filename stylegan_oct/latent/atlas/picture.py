@@ -9,7 +9,8 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from dnnlib.errors import DataError
-from dnnlib.pictures import Picture, save_png, synthetic_text
+from dnnlib.pictures import Picture, encode_png, save_png, synthetic_text
+from stylegan_oct.data.privacy import write_private
 from stylegan_oct.latent.atlas.atlas import Atlas, PlacedCodes
 from stylegan_oct.latent.atlas.colours import (
     CLASS,
@@ -20,7 +21,8 @@ from stylegan_oct.latent.atlas.colours import (
     ramp_colour,
     value_range,
 )
-from stylegan_oct.latent.atlas.page import SPACE_TITLES, unit_of
+from stylegan_oct.latent.atlas.page import SPACE_TITLES
+from stylegan_oct.latent.biomarkers import UNITS
 
 PANEL, MARGIN, TOP, BOTTOM = 640, 24, 46, 40    # pixels
 FINE = 2            # drawn so many times larger, so that the edges of dots are smooth
@@ -28,7 +30,7 @@ RADIUS = 3.0
 
 
 def save_picture(path: Path, atlas: Atlas, scans: Sequence[PlacedCodes] = (), *, colour: str = CLASS) -> None:
-    """Write the picture, with what it shows in its text chunks.
+    """Write the picture, with what it shows in its text chunks; one that shows a patient's scan for the owner alone.
 
     Args:
         path: of the PNG.
@@ -39,11 +41,16 @@ def save_picture(path: Path, atlas: Atlas, scans: Sequence[PlacedCodes] = (), *,
         ConfigError: there is no such biomarker.
         DataError: the file cannot be written.
     """
+    private = any(scan.derived_from_patient for scan in scans)
     text = synthetic_text("generator", atlas=" ".join(atlas.maps), samples=len(atlas), colour=colour, psi=atlas.psi,
                           detector=atlas.detector, checkpoint_sha256=atlas.checkpoint_sha256,
-                          derived_from_patient=str(any(scan.derived_from_patient for scan in scans)).lower())
+                          derived_from_patient=str(private).lower())
+    picture = draw_atlas(atlas, scans, colour=colour)
     try:
-        save_png(path, draw_atlas(atlas, scans, colour=colour), text)
+        if private:
+            write_private(path, encode_png(picture, text))
+        else:
+            save_png(path, picture, text)
     except OSError as error:
         raise DataError(f"Cannot write {path}: {error.strerror}. Choose another place with --out.") from error
 
@@ -89,10 +96,10 @@ def _frame(places: Tensor, others: Sequence[Tensor], left: int) -> Callable[[Ten
 
 
 def _diamond(pen: ImageDraw.ImageDraw, x: float, y: float, number: str) -> None:
-    reach = 9.0 * FINE
+    reach = 11.0 * FINE
     pen.polygon([(x, y - reach), (x + reach, y), (x, y + reach), (x - reach, y)], fill="white", outline="black",
                 width=2 * FINE)
-    pen.text((x, y), number, fill="black", font=ImageFont.load_default(size=10 * FINE), anchor="mm")
+    pen.text((x, y), number, fill="black", font=ImageFont.load_default(size=12 * FINE), anchor="mm")
 
 
 def _write(pen: ImageDraw.ImageDraw, atlas: Atlas, scans: Sequence[PlacedCodes], colour: str) -> None:
@@ -116,4 +123,4 @@ def _write(pen: ImageDraw.ImageDraw, atlas: Atlas, scans: Sequence[PlacedCodes],
     x += font.getlength(words) + 8
     for step in range(160):
         pen.line((x + step, y - 6, x + step, y + 6), fill=ramp_colour(step, 0, 159))
-    pen.text((x + 168, y), f"{high:g} {unit_of(colour)}; grey: not measurable", fill="black", font=font, anchor="lm")
+    pen.text((x + 168, y), f"{high:g} {UNITS[colour]}; grey: not measurable", fill="black", font=font, anchor="lm")

@@ -71,9 +71,9 @@ class Pca:
 class Umap:
     """Uniform manifold approximation (McInnes et al. 2018, arXiv 1802.03426).
 
-    New vectors are placed where UMAP itself starts with them: at the mean of their nearest neighbours' places, weighted
-    by the strength of membership (Algorithm 3 there). This needs neither umap-learn nor its pickle, and gives the same
-    place whatever else is placed.
+    New vectors are placed at the geometric median of their nearest neighbours' places, weighted by the strength of
+    membership (Algorithm 3 there). UMAP itself starts from the mean, which between two groups lies in neither. This
+    needs neither umap-learn nor its pickle, and gives the same place whatever else is placed.
     """
 
     vectors: Tensor     # [N, D], those fitted
@@ -103,13 +103,11 @@ class Umap:
         return {"method": "umap", "neighbours": self.neighbours, "min_dist": self.min_dist, "seed": self.seed}
 
     def place(self, vectors: Tensor) -> Tensor:
-        """Return the weighted means of the neighbours' places."""
+        """Return the weighted medians of the neighbours' places."""
         if not len(vectors):
             return torch.zeros(0, 2)
         found = ExactIndex(self.vectors).search(vectors, self.neighbours)
-        weights = memberships(found.distances)
-        near = self.places[found.positions]                                 # [N, k, 2]
-        return (weights[:, :, None] * near).sum(dim=1) / weights.sum(dim=1, keepdim=True)
+        return geometric_median(self.places[found.positions], memberships(found.distances))
 
     def tensors(self) -> dict[str, Tensor]:
         """Return nothing: it is made of the vectors and their places alone."""
@@ -182,6 +180,18 @@ def memberships(distances: Tensor) -> Tensor:
         too_many = torch.exp(-beyond / sigma).sum(dim=1, keepdim=True) > target
         low, high = torch.where(too_many, low, sigma), torch.where(too_many, sigma, high)
     return torch.exp(-beyond / high).float()
+
+
+def geometric_median(points: Tensor, weights: Tensor) -> Tensor:
+    """Return the places [N, 2] with the least weighted sum of distances to points [N, k, 2], weights [N, k].
+
+    Weiszfeld's iteration, from the weighted mean.
+    """
+    place = (weights[:, :, None] * points).sum(dim=1) / weights.sum(dim=1, keepdim=True)
+    for _ in range(64):
+        pull = weights / (points - place[:, None]).norm(dim=2).clamp_min(1e-6)
+        place = (pull[:, :, None] * points).sum(dim=1) / pull.sum(dim=1, keepdim=True)
+    return place
 
 
 def trustworthiness(vectors: Tensor, places: Tensor, *, k: int = 10) -> float:
