@@ -115,7 +115,7 @@ def copies(detector: str, weights: Path | None, eyes: int) -> None:
     stored, again, new = (look(pictures, seer) for pictures in (scans(0, 0), scans(0, 1), scans(eyes, 1)))
     centre = stored.features.float().mean(dim=0)
     for name, known, copied, fresh in (
-            ("32 x 32 pixels", stored.thumbnails, again.thumbnails, new.thumbnails),
+            ("small pictures", stored.thumbnails, again.thumbnails, new.thumbnails),
             (seer.identity, *(looks.directions(centre) for looks in (stored, again, new)))):
         index = ExactIndex(known)
         near, far = (index.search(queries, 1).distances[:, 0] for queries in (copied, fresh))

@@ -2,8 +2,8 @@
 
 Held-out scans cannot be copies, so that the distances from them to the training scans say how near chance comes. Always
 exact: an approximate search may miss the one scan that matters. A detector trained on photographs takes scans of other
-eyes for alike and is a weak judge of copies; the plain difference of small aligned pictures is the better one, and both
-are reported.
+eyes for alike and is a weak judge of copies; the correlation of small aligned pictures is a better one, and both are
+reported.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class Copy:
 
     name: str                             # in the archive
     class_name: str
-    distance: float                       # root mean square difference of 32 x 32 pixels, in grey levels
+    distance: float                       # one minus the correlation of 16 x 16 pixels: 0 alike but for contrast
     percentile: float | None              # among held-out scans; None where the archive holds none
     feature_distance: float               # to the training scan nearest by features, which may be another
     feature_percentile: float | None
@@ -78,8 +78,7 @@ class TrainingScans:
         """Return (place of the nearest small picture, its distance, distance by features), each [N]."""
         near = self._thumbnails.search(looks.thumbnails, 1)
         alike = self._features.search(looks.directions(self._centre), 1)
-        side = looks.thumbnails.shape[1] ** 0.5
-        return near.positions[:, 0], near.distances[:, 0] / side, alike.distances[:, 0].square() / 2
+        return near.positions[:, 0], near.distances[:, 0].square() / 2, alike.distances[:, 0].square() / 2
 
     def copies(self, looks: Looks) -> list[Copy]:
         """Return the nearest training scan of each picture."""

@@ -13,6 +13,7 @@ import safetensors.torch
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from dnnlib.errors import CheckpointError, DataError
 from stylegan_oct.data.archive import Archive
@@ -22,8 +23,10 @@ from stylegan_oct.features.align import align
 from stylegan_oct.features.detector import Detector, centred
 from torch_utils.checkpoint import read_header, read_tensors
 
-FORMAT = "1"        # raise when the same pictures would give other numbers
-THUMBNAIL = 32      # side of the small pictures whose plain difference finds copies that a detector takes for alike
+FORMAT = "2"        # raise when the same pictures would give other numbers
+# Side of the small pictures whose correlation finds copies. Disguised second scans of simulated eyes are told from new
+# eyes with an AUC of .96 (32 px: .94); with brightness and contrast left in .78 (.85).
+THUMBNAIL = 16
 BATCH = 64
 BLOCK = 16_384
 
@@ -36,7 +39,7 @@ class Looks:
     """What is compared of pictures."""
 
     features: Tensor    # [N, dim], float16: pooled, as the detector gives them
-    thumbnails: Tensor  # [N, 32 * 32], uint8
+    thumbnails: Tensor  # [N, 16 * 16], float16: small pictures less their mean, as unit vectors
 
     def __getitem__(self, rows: slice) -> "Looks":
         """Return some of them."""
@@ -57,9 +60,10 @@ class Looks:
 def look(pictures: Sequence[Pixels], detector: Detector) -> Looks:
     """Return the looks of pictures, uint8 [H, W] or [H, W, 3], all of one size."""
     aligned = [align(to_grey(picture)) for picture in pictures]
-    thumbnails = np.stack([resample(picture, THUMBNAIL).reshape(-1) for picture in aligned])
+    small = torch.from_numpy(np.stack([resample(picture, THUMBNAIL).reshape(-1) for picture in aligned])).float()
+    thumbnails = normalize(small - small.mean(dim=1, keepdim=True), dim=1)
     features = detector.embed(torch.from_numpy(np.stack(aligned))[:, None])
-    return Looks(features.to(torch.float16), torch.from_numpy(thumbnails))
+    return Looks(features.to(torch.float16), thumbnails.to(torch.float16))
 
 
 def archive_looks(archive: Archive, detector: Detector, *, progress: Progress = lambda *_: None) -> dict[str, Looks]:
@@ -105,7 +109,7 @@ def _read(path: Path, header: dict[str, str]) -> Looks | None:
 def _compute(archive: Archive, names: Sequence[str], detector: Detector, progress: Progress) -> Looks:
     # Filled in place: the lists of a million pictures would need twice the memory.
     features = torch.empty(len(names), detector.dim, dtype=torch.float16)
-    thumbnails = torch.empty(len(names), THUMBNAIL ** 2, dtype=torch.uint8)
+    thumbnails = torch.empty(len(names), THUMBNAIL ** 2, dtype=torch.float16)
     for begin in range(0, len(names), BATCH):
         rows = slice(begin, min(begin + BATCH, len(names)))
         part = look([archive.read_pixels(name) for name in names[rows]], detector)

@@ -69,10 +69,10 @@ def draw(query: Query, answer: Answer, library: Library, training: TrainingScans
             shares = "" if neighbour.copy.percentile is None else f", {_percent(neighbour.copy.percentile)}"
             rows[-1].append(_captioned(training.archive.read_pixels(neighbour.copy.name),
                                        f"training {neighbour.copy.class_name}".strip(),
-                                       f"{neighbour.copy.distance:.1f}{shares}"))
+                                       f"{neighbour.copy.distance:.3f}{shares}"))
     title = "distance, and its percentile among pairs of generated pictures"
     if training is not None:
-        title += "; of training scans: difference in grey levels, and its percentile among held-out scans"
+        title += "; of training scans: one minus correlation, and its percentile among held-out scans"
     return sheet(rows, row_labels=labels, title=title)
 
 
@@ -120,7 +120,7 @@ def _row(neighbour: Neighbour) -> str:
     copy = neighbour.copy
     training = ""
     if copy is not None:
-        training = f"  {copy.distance:.1f} grey levels" + ("" if copy.percentile is None else
+        training = f"  {copy.distance:.3f}" + ("" if copy.percentile is None else
                                                            f", {_percent(copy.percentile)} of held-out")
     return (f"{neighbour.class_name:<8} {neighbour.seed:>7}  {neighbour.distance:>8.3f}  "
             f"{_percent(neighbour.percentile):>11}  {share:>10}{training}")
