@@ -24,6 +24,8 @@ COMMANDS = {
     "biomarkers": "Measure thickness, drusen, fluid and foci in scans or samples.",
     "library": "Draw many synthetic scans once, with their latents, to search in.",
     "neighbours": "Find the synthetic scans nearest to a scan.",
+    "project": "Find the latents whose picture comes nearest to a scan.",
+    "train-encoder": "Learn to guess latents from pictures, so that projections begin nearer.",
     "directions": "Find directions in the latent space, and measure what they do.",
     "traverse": "Move samples or projected scans along a direction.",
     "export": "Write a generator as one small file to hand on.",

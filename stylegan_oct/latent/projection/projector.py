@@ -133,7 +133,7 @@ def project(G: OctGenerator, objective: Objective, starts: Starts, space: ClassS
         before = jobs.w.clone()
         distance, gradients = _gradients(G, objective, space, jobs, config, random, step, batch)
         jobs.note(distance, before, step)
-        _record(found, jobs, distance, before if path_every and step % path_every == 1 else None)
+        _record(found, jobs, distance, before if path_every and (step - 1) % path_every == 0 else None)
         with torch.no_grad():
             jobs.adam.step(gradients, config.lr * _rate(config, (step - 1) / config.steps))
             layer_noise.normalize(jobs.noise)

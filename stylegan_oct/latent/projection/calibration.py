@@ -1,0 +1,124 @@
+"""What distances are usual: projections of the generator's own samples, and of held-out scans.
+
+A generator's own samples can be recovered; how far a projection stays from them is the method's share. A scan whose
+distance lies beyond all of them, and beyond those of held-out scans, is outside what the generator knows.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dnnlib.errors import DataError
+from dnnlib.files import atomic_write
+from stylegan_oct.data.dataset import ArchiveDataset
+from stylegan_oct.latent.projection.engine import Engine
+from torch_utils.images import to_uint8
+
+COUNT = 32                 # samples, and held-out scans
+FIRST_SEED = 9_000_000     # of the samples; no library has them
+BATCH = 16
+
+Progress = Callable[[int, int, str], object]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Distances of known pictures, in one manner of projecting."""
+
+    samples: list[float]      # of the generator's own samples, sorted
+    recovered: float          # median |w found - w true| over the spread of w, for the samples
+    held_out: list[float]     # of held-out scans, sorted; empty where there are none
+
+    def percentiles(self, distance: float) -> dict[str, float | None]:
+        """Return which share, in percent, of samples and of held-out scans is nearer than `distance`."""
+        return {name: 100 * float(np.searchsorted(known, distance)) / len(known) if known else None
+                for name, known in (("among_samples", self.samples), ("among_held_out", self.held_out))}
+
+
+def calibrate(engine: Engine, held_out: Path | None, *, count: int = COUNT, cache: Path = Path("data"),
+              progress: Progress = lambda *_: None) -> Calibration:
+    """Return the distances of known pictures, measured once and then read from `cache`.
+
+    Args:
+        engine: the manner of projecting.
+        held_out: an archive whose splits test or val hold scans that the generator never saw.
+        count: pictures of each kind.
+        cache: folder of `calibration-*.json`.
+        progress: called with (done, total, what).
+    Raises:
+        DataError: the archive does not fit, or has neither a test nor a val split.
+    """
+    dataset = None if held_out is None else _held_out(engine, held_out)
+    manner = {**engine.manner(), "tuned": False, "count": count,
+              "held_out": None if dataset is None else [dataset.fingerprint, dataset.split]}
+    file = cache / f"calibration-{hashlib.sha256(json.dumps(manner, sort_keys=True).encode()).hexdigest()[:12]}.json"
+    if file.exists():
+        try:
+            return Calibration(**json.loads(file.read_text(encoding="utf-8"))["calibration"])
+        except (OSError, ValueError, KeyError, TypeError):
+            pass    # damaged: measured again
+    samples, recovered = _samples(engine, count, progress)
+    scans = [] if dataset is None else _scans(engine, dataset, count, progress)
+    result = Calibration(sorted(samples), recovered, sorted(scans))
+    with atomic_write(file) as out:
+        json.dump({"manner": manner, "calibration": asdict(result)}, out)
+    return result
+
+
+def _samples(engine: Engine, count: int, progress: Progress) -> tuple[list[float], float]:
+    G, names = engine.G, engine.G.info.classes
+    distances: list[float] = []
+    errors: list[float] = []
+    for begin in range(0, count, BATCH):
+        numbers = range(begin, min(begin + BATCH, count))
+        labels = [names[number % len(names)] for number in numbers] if names else None
+        with torch.no_grad():
+            w = G.ws(G.z([FIRST_SEED + number for number in numbers]), labels)
+            targets = to_uint8(G.synthesize(w)).cpu()
+        for true, found in zip(w.cpu(), _run(engine, targets, labels or [None] * len(numbers), begin, count,
+                                             "projecting samples", progress), strict=True):
+            distances.append(found[0])
+            errors.append(float((found[1] - true).square().sum(dim=1).mean().sqrt() / engine.space.spread))
+    return distances, float(np.median(errors))
+
+
+def _scans(engine: Engine, dataset: ArchiveDataset, count: int, progress: Progress) -> list[float]:
+    chosen = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int)
+    names = dataset.classes
+    distances: list[float] = []
+    for begin in range(0, len(chosen), BATCH):
+        items = [dataset[int(index)] for index in chosen[begin:begin + BATCH]]
+        labels = [names[label] if names and engine.G.info.classes else None for _, label in items]
+        found = _run(engine, torch.stack([pixels for pixels, _ in items]), labels, begin, len(chosen),
+                     "projecting held-out scans", progress)
+        distances += [distance for distance, _ in found]
+    return distances
+
+
+def _run(engine: Engine, targets: torch.Tensor, labels: list[str] | list[None] | list[str | None], begin: int,
+         total: int, what: str, progress: Progress) -> list[tuple[float, torch.Tensor]]:
+    plain = engine.without_tuning()
+    results = plain.run(targets, None, list(labels), patient=False,
+                        progress=lambda done, steps, _: progress(begin + len(targets) * done // steps, total, what))
+    return [(result.untuned, result.codes.w) for result in results]
+
+
+def _held_out(engine: Engine, path: Path) -> ArchiveDataset:
+    G = engine.G.info
+    first = ArchiveDataset(path).archive
+    split = next((split for split in ("test", "val") if split in first.splits), None)
+    if split is None:
+        raise DataError(f"{path} has neither a test nor a val split. Give an archive that `convert` has split.")
+    if (first.resolution, first.channels) != (G.resolution, G.channels):
+        raise DataError(f"{path} holds pictures of {first.resolution} px and {first.channels} channels; this generator "
+                        f"draws {G.resolution} px and {G.channels}. Convert it with --resolution {G.resolution}.")
+    unknown = set(first.classes) - set(G.classes) if G.classes else set()
+    if unknown:
+        raise DataError(f"{path} has the class {min(unknown)}, which this generator does not know; it knows "
+                        f"{', '.join(G.classes)}.")
+    return ArchiveDataset(path, split)

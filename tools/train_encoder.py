@@ -1,0 +1,42 @@
+"""`train-encoder`: learn to guess latents from pictures, from the generator's own samples."""
+
+from pathlib import Path
+
+import click
+
+from dnnlib.progress import progress_bar
+from tools._options import checkpoint_option, device_option
+
+EPILOG = """\b
+Examples:
+  python -m tools train-encoder                            # for the demo generator
+  python -m tools train-encoder -c runs/00003-oct256-256px-b32 --steps 5000
+"""
+
+
+@click.command("train-encoder", epilog=EPILOG)
+@checkpoint_option
+@click.option("--steps", type=click.IntRange(min=1), default=2000, show_default=True,
+              help="Of Adam; 2000 take some 10 minutes at 64 px without a GPU.")
+@click.option("--batch", type=click.IntRange(min=1), default=16, show_default=True, help="Samples in a step.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of weights and samples.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="The file. [default: in data/]")
+@device_option
+def train_encoder(checkpoint: str | None, steps: int, batch: int, seed: int, out: Path | None,
+                  device: str | None) -> None:
+    """Train an encoder, from which `project` begins nearer to the scan; no real scan is needed."""
+    from stylegan_oct.features.detector import load_detector
+    from stylegan_oct.latent.projection import encoder as encoders
+    from stylegan_oct.model import load_generator
+    from torch_utils.distributed import init_world
+
+    G = load_generator(checkpoint, device=init_world(device).device)
+    path = out or encoders.default_encoder_path(G)
+    with progress_bar("training", steps) as update:
+        found, distances = encoders.train_encoder(G, load_detector("lite0", device=G.device), steps=steps, batch=batch,
+                                                  seed=seed, progress=update)
+    encoders.save_encoder(path, found, G)
+    share = max(1, steps // 20)
+    begin, end = sum(distances[:share]) / share, sum(distances[-share:]) / share
+    click.echo(f"distance of a sample to the picture of its guess: {begin:.3f} at the start, {end:.3f} at the end")
+    click.echo(f"encoder in {path}; `project` finds it there" if out is None else f"encoder in {path}")
