@@ -69,12 +69,12 @@ def from_samples(samples: Iterable[Sample]) -> Iterator[Subject]:
 def from_archive(path: Path, um_per_px: tuple[float, float] | None, limit: int) -> Iterator[Subject]:
     """Yield the first `limit` pictures of an archive."""
     archive = Archive(path)
-    labelled = [(name, archive.classes[label] if archive.classes else "", split == SYNTHETIC) for split in archive.splits
-                for name, label in zip(archive.names(split), archive.labels(split), strict=True)]
-    for name, class_name, synthetic in labelled[:limit]:
+    labelled = ((name, label, split) for split in archive.splits
+                for name, label in zip(archive.names(split), archive.labels(split), strict=True))
+    for name, label, split in itertools.islice(labelled, limit):
         picture = _grey(archive.read_pixels(name))
-        yield Subject(Path(name).stem, class_name, *_mended(picture, None),
-                      um_per_px or default_um_per_px(*picture.shape), synthetic)
+        yield Subject(Path(name).stem, archive.classes[label] if archive.classes else "", *_mended(picture, None),
+                      um_per_px or default_um_per_px(*picture.shape), split == SYNTHETIC)
 
 
 def from_scans(paths: Sequence[Path], um_per_px: tuple[float, float] | None, limit: int) -> Iterator[Subject]:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
+from stylegan_oct.latent.biomarker_errors import ERRORS
 from stylegan_oct.latent.lesions import find_drusen, find_fluid, find_foci
 from stylegan_oct.latent.paths import Curve
 from stylegan_oct.latent.segment import (
@@ -52,6 +53,8 @@ CENTRE_MM: Final = 0.5
 BATCH: Final = 16                # pictures at once; more gain nothing
 
 LEAST_CONTRAST = 12.0            # grey values between background and brightest layer
+LEAST_STEP = 0.3                 # of normalised grey, from the vitreous to the retina as a whole
+PLAUSIBLE_UM = (60.0, 900.0)     # thickness of a retina, atrophic to swollen
 MOST_NOISE = 0.35                # within the ONL, as a share of its distance from the grey of the vitreous
 TOO_NOISY = "too noisy to tell fluid from the outer nuclear layer"
 LEAST_KNOWN = 0.6                # share of the columns that a measurement needs
@@ -153,7 +156,10 @@ def _known(grid: Grid, lines: Boundaries) -> tuple[Mask, list[str]]:
 
     seen = (lines.rise >= LEAST_RISE) & (lines.fall >= LEAST_FALL)
     seen &= (grid.contrast >= LEAST_CONTRAST)[:, None]
-    cut = (lines.ilm < 1.5) | (lines.bruch > depth - 1.5)
+    thickness = (lines.bruch - lines.ilm) * grid.z_um
+    seen &= (thickness >= PLAUSIBLE_UM[0]) & (thickness <= PLAUSIBLE_UM[1])
+    seen &= (_retina_above_vitreous(grid, lines) >= LEAST_STEP)[:, None]
+    cut = ((lines.ilm < 1.5) | (lines.bruch > depth - 1.5)) & (grid.contrast >= LEAST_CONTRAST)[:, None]
     rows = (np.arange(depth) > lines.ilm[..., None] - 3) & (np.arange(depth) < lines.bruch[..., None] + 3)
     hidden = cast(Mask, (rows & ~grid.valid).any(axis=2))
     causes = {"padding hides the retina": hidden, "the frame cuts the retina off": cut & ~hidden,
@@ -161,6 +167,19 @@ def _known(grid: Grid, lines: Boundaries) -> tuple[Mask, list[str]]:
     names = list(causes)
     most = np.argmax([where.sum(axis=1) for where in causes.values()], axis=0)
     return seen & ~cut & ~hidden, [names[place] for place in most]
+
+
+def _retina_above_vitreous(grid: Grid, lines: Boundaries) -> NDArray[np.float64]:
+    """Return how much brighter it is between ILM and RPE than above the ILM, [N], in normalised grey; noise has 0."""
+    row = np.arange(grid.grey.shape[2]) + 0.5
+    retina = (row > lines.ilm[..., None]) & (row < lines.rpe[..., None]) & grid.valid
+    vitreous = (row < lines.ilm[..., None] - 1) & grid.valid
+
+    def mean(where: Mask) -> NDArray[np.float64]:
+        total = np.where(where, grid.grey, 0).sum(axis=(1, 2), dtype=np.float64)
+        return cast(NDArray[np.float64], total / np.maximum(where.sum(axis=(1, 2)), 1))
+
+    return mean(retina) - mean(vitreous)
 
 
 def _reasons(known: Mask, near: Mask, why: Sequence[str], scale: tuple[float, float]) -> dict[str, list[str | None]]:
@@ -230,3 +249,12 @@ def _joined(parts: Sequence[Measurements], scale: tuple[float, float]) -> Measur
                               for name in ("ilm", "rpe", "bruch", "fovea"))
     return Measurements(values, reasons, ilm, rpe, bruch, fovea, np.concatenate([part.fluid for part in parts]),
                         np.concatenate([part.foci for part in parts]), scale)
+
+
+def errors_at(um_per_row: float) -> dict[str, float]:
+    """Return the error of each biomarker at a pixel height: 90 of 100 measurements on the phantom are closer than this.
+
+    Those of the coarser of the resolutions between which it lies; biomarkers that cannot be measured are absent.
+    """
+    coarser = (rows for rows in ERRORS if DEPTH_UM / rows >= 0.99 * um_per_row)
+    return ERRORS[max(coarser, default=min(ERRORS))]

@@ -2,7 +2,7 @@
 
 import itertools
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +20,13 @@ DRUSE_FOOT_UM = 13.0              # an elevation ends where it falls below this
 DRUSE_UM = 20.0                   # and counts from this height on
 DRUSE_LEAST_WIDTH_UM = 60.0
 DETACHMENT_UM = 180.0             # an elevation higher than this is a detachment
-WIDE_UM = 550.0                   # one wider than this is a druse only
-WIDE_CONTENT, CONTENT = 0.6, 0.4  # where its content has this share of the RPE's grey; a narrow one from CONTENT on
-NEIGHBOUR_UM = 12.0               # two drusen are parted by a dip of at least this
-PARTED = 0.6
-FLUID_EDGE, FLUID_MEAN = 0.68, 0.42   # grey between the vitreous (0) and the darkest layer, the ONL (1)
+# Neovascular detachments are darker than drusen: one wider than this (um) needs this share of the RPE's grey within.
+CONTENT: Final = ((300.0, 0.4), (700.0, 0.6))
+NEIGHBOUR_UM = 12.0               # two drusen are parted by a dip of at least this,
+PARTED = 0.6                      # two elevations by one to this share of the lower top
+FLUID_EDGE = 0.68                 # grey between the vitreous (0) and the darkest layer, the ONL (1)
+# Fluid is darker than this on average; coarser pixels mix it with its surroundings: (um, grey) to (um, grey).
+FLUID_MEAN = ((3.9, 11.0), (0.42, 0.5))
 BRIGHT = 0.6                      # normalised grey of the RPE, and of the material that CNV leaves upon it
 ONL_UM = (75.0, 130.0)            # above the RPE's outer border lies the ONL, but over fluid and elevations
 FLUID_LEAST_MM2 = 0.0025
@@ -60,7 +62,7 @@ def find_drusen(grid: Grid, lines: Boundaries, known: Mask) -> Drusen:
     for number, curve in enumerate(np.where((elevation > DRUSE_FOOT_UM) & known, elevation, 0)):
         for begin, end in _mounds(curve):
             top, width_um = curve[begin:end].max(), (end - begin) * grid.x_um
-            least = WIDE_CONTENT if width_um > WIDE_UM else CONTENT
+            least = max((grey for width, grey in CONTENT if width_um > width), default=0.0)
             inside = content[number, begin:end][curve[begin:end] >= DRUSE_UM]
             if DRUSE_UM <= top <= DETACHMENT_UM and width_um >= DRUSE_LEAST_WIDTH_UM and inside.mean() >= least:
                 peaks, _ = find_peaks(np.pad(curve[begin:end], 1), height=DRUSE_UM, prominence=NEIGHBOUR_UM)
@@ -118,7 +120,7 @@ def find_fluid(grid: Grid, lines: Boundaries, known: Mask) -> Fluid:
     regions, count = ndimage.label(inner & (level < FLUID_EDGE), IN_PLANE)
     sizes = np.bincount(regions.ravel(), minlength=count + 1) * (grid.z_um * grid.x_um * 1e-6)
     depth = np.bincount(regions.ravel(), level.ravel(), minlength=count + 1) / np.bincount(regions.ravel())
-    fluid = (sizes >= FLUID_LEAST_MM2) & (depth < FLUID_MEAN)
+    fluid = (sizes >= FLUID_LEAST_MM2) & (depth < np.interp(grid.pixel_um, *FLUID_MEAN))
     fluid[0] = False
     under = fluid & _lies_on_rpe(grid, grey, regions, count, rpe - z_um)
     return Fluid((fluid & ~under)[regions], under[regions], noise.astype(np.float64))

@@ -37,6 +37,7 @@ class Grid:
     valid: Mask       # [N, W, Z], false in padding
     z_um: float       # pitch
     x_um: float
+    pixel_um: float   # axial size of a pixel of the pictures
     contrast: NDArray[np.float64]   # [N], brightest layer minus background, in grey values of 0 to 255
 
     def rows(self, um: float) -> int:
@@ -79,7 +80,7 @@ def to_grid(pictures: NDArray[np.uint8], valid: Mask | None, um_per_px: tuple[fl
     low, high = _levels(smooth, good)
     grey = (grey - low[:, None, None]) / np.maximum(high - low, 1)[:, None, None].astype(np.float32)
     grey[~good] = 0
-    return Grid(grey.astype(np.float32), good, z_um, x_um, (high - low).astype(np.float64))
+    return Grid(grey.astype(np.float32), good, z_um, x_um, um_per_px[0], (high - low).astype(np.float64))
 
 
 def resampling(size: int, wanted: int) -> Plane:
@@ -182,7 +183,11 @@ def _find_ilm(grid: Grid, grey: Plane, rpe: Curve) -> tuple[Curve, Plane]:
 def _find_bruch(grid: Grid, rpe: Curve, seen: Curve) -> Curve:
     """Return Bruch's membrane: the smooth lower envelope of the RPE, on which the RPE lies where nothing lifts it."""
     trust = np.where(grid.valid.mean(axis=2) > 0.5, np.clip(seen / LEAST_FALL, 0.01, 1) ** 2, 1e-3)
-    return np.maximum(lower_envelope(rpe * grid.z_um, grid.x_um, trust) / grid.z_um, rpe)
+    bruch = np.maximum(lower_envelope(rpe * grid.z_um, grid.x_um, trust) / grid.z_um, rpe)
+    # What rises at the edge of the scan and does not come down again cannot be told from a bend of the eye.
+    raised = (bruch - rpe) * grid.z_um > 0.5 * ABOVE_UM
+    cut = np.logical_and.accumulate(raised, axis=1) | np.logical_and.accumulate(raised[:, ::-1], axis=1)[:, ::-1]
+    return np.where(cut, rpe, bruch)
 
 
 def local_mean(curve: Curve, x_um: float) -> Curve:
