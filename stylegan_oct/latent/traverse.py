@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dnnlib.errors import ConfigError
+from dnnlib.errors import ConfigError, DataError
 from dnnlib.files import atomic_write
 from dnnlib.pictures import Picture, encode_png, sheet, synthetic_text
 from dnnlib.text import suggest
@@ -88,11 +88,14 @@ def rows_of_codes(G: OctGenerator, paths: Sequence[Path]) -> Rows:
     """Return a row for each file of codes; their names stay out of the picture.
 
     Raises:
-        DataError: a file holds no codes, or those of another generator.
+        DataError: a file holds no codes, those of another generator, or changed weights.
     """
     codes = [load_codes(path) for path in paths]
     for one, path in zip(codes, paths, strict=True):
         check_codes(one, G, path)
+        if one.delta:
+            raise DataError(f"{path} holds a scan with weights of its own (pivotal tuning); directions move w alone. "
+                            "Project it with --space w or w+.")
     return Rows(torch.stack([one.w for one in codes]),
                 tuple(f"scan {number}" for number in range(1, len(codes) + 1)),
                 any(one.derived_from_patient for one in codes))

@@ -18,7 +18,7 @@ from generator_file import write_generator
 from numpy.typing import NDArray
 from PIL import Image
 
-from dnnlib.errors import ConfigError
+from dnnlib.errors import ConfigError, DataError
 from dnnlib.pictures import Picture
 from stylegan_oct.features.detector import load_detector
 from stylegan_oct.features.oct import INCLUDED
@@ -162,6 +162,10 @@ def test_a_traversal_starts_from_seeds_or_codes_and_passes_through_them(G: OctGe
                                                  derived_from_patient=True))
     again = rows_of_codes(G, [tmp_path / "c.safetensors"])
     assert again.from_patient and torch.equal(again.ws[0], rows.ws[0]) and again.labels == ("scan 1",)
+    save_codes(tmp_path / "p.safetensors", Codes(w=rows.ws[0], class_name="CNV", checkpoint_sha256=G.info.sha256,
+                                                 space="pti", delta={"x.A": torch.zeros(1)}))
+    with pytest.raises(DataError, match="weights of its own"):
+        rows_of_codes(G, [tmp_path / "p.safetensors"])
     with pytest.raises(ConfigError, match="pca1 is not named after a biomarker"):
         steps_between(direction, 2.0, 3, in_unit=True)
 
