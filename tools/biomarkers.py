@@ -54,11 +54,11 @@ def biomarkers(scans: tuple[Path, ...], checkpoint: str | None, seeds: str, clas
     results = []
     try:
         with progress_bar("measuring", total) as update:
-            for result in report.measure_all(subjects, update):
+            for result in report.measure_all(subjects, update, pictures=pictures):
                 results.append(result)
     finally:
         if results:
-            report.save(results, out, pictures=pictures)
+            report.save(results, out)
     if as_json:
         click.echo(json.dumps([result.row() for result in results]))
         return

@@ -46,7 +46,7 @@ class Measured:
     class_name: str
     values: dict[str, float]
     reasons: dict[str, str | None]
-    drawn: Picture     # RGB
+    drawn: Picture | None    # RGB
     synthetic: bool
 
     def row(self) -> dict[str, Any]:
@@ -107,9 +107,14 @@ def _grey(picture: Picture) -> Picture:
     return picture if picture.ndim == 2 else picture.mean(axis=2).round().astype(np.uint8)
 
 
-def measure_all(subjects: Iterable[Subject], progress: Callable[[int], object] = lambda _: None) -> Iterator[Measured]:
+def measure_all(subjects: Iterable[Subject], progress: Callable[[int], object] = lambda _: None, *,
+                pictures: int) -> Iterator[Measured]:
     """Yield the biomarkers of every subject; those of equal size and scale are measured together.
 
+    Args:
+        subjects: what to measure.
+        progress: called with the number that are done.
+        pictures: the first so many are drawn with their lines.
     Raises:
         DataError: a picture is too small to be measured.
     """
@@ -126,19 +131,21 @@ def measure_all(subjects: Iterable[Subject], progress: Callable[[int], object] =
                 yield Measured(subject.name, subject.class_name,
                                {name: float(found.values[name][number]) for name in NAMES},
                                {name: found.reasons[name][number] for name in NAMES},
-                               draw_lines(subject.picture, found, number, width=width), subject.synthetic)
+                               draw_lines(subject.picture, found, number, width=width) if done + number < pictures
+                               else None, subject.synthetic)
             progress(done := done + len(part))
 
 
-def save(results: Sequence[Measured], out: Path, *, pictures: int) -> None:
-    """Write biomarkers.csv and the first so many pictures with their lines, `NAME-lines.png`."""
+def save(results: Sequence[Measured], out: Path) -> None:
+    """Write biomarkers.csv and the pictures with their lines, `NAME-lines.png`."""
     with atomic_write(out / "biomarkers.csv") as file:
         writer = csv.DictWriter(file, list(results[0].row()), lineterminator="\n")
         writer.writeheader()
         writer.writerows(result.row() for result in results)
-    for result in results[:pictures]:
-        text = synthetic_text("biomarkers", **{"class": result.class_name}) if result.synthetic else {}
-        save_png(out / f"{result.name}-lines.png", result.drawn, text)
+    for result in results:
+        if result.drawn is not None:
+            text = synthetic_text("biomarkers", **{"class": result.class_name}) if result.synthetic else {}
+            save_png(out / f"{result.name}-lines.png", result.drawn, text)
 
 
 def table(results: Sequence[Measured]) -> str:
