@@ -13,8 +13,7 @@ from dnnlib.files import atomic_path
 
 EXACT_UP_TO = 100_000
 BLOCK = 16_384           # vectors compared at once
-# At 1e6 x 512 the defaults (16, 128, 64) find 9 of 10; docs/neighbours.md has the measurements.
-CONNECTIVITY, EXPANSION_ADD, EXPANSION_SEARCH = 16, 128, 256
+CONNECTIVITY, EXPANSION_ADD, EXPANSION_SEARCH = 16, 128, 64   # docs/neighbours.md has the measurements
 ADD_AT_ONCE = 4096       # so that a build shows how far it is and can be stopped
 
 Progress = Callable[[int, int], object]

@@ -15,6 +15,7 @@ import torch
 
 from dnnlib.errors import DataError
 from dnnlib.files import atomic_write
+from stylegan_oct.data.archive import Archive
 from stylegan_oct.data.dataset import ArchiveDataset
 from stylegan_oct.latent.projection.engine import Engine
 from torch_utils.images import to_uint8
@@ -110,7 +111,7 @@ def _run(engine: Engine, targets: torch.Tensor, labels: list[str] | list[None] |
 
 def _held_out(engine: Engine, path: Path) -> ArchiveDataset:
     G = engine.G.info
-    first = ArchiveDataset(path).archive
+    first = Archive(path)
     split = next((split for split in ("test", "val") if split in first.splits), None)
     if split is None:
         raise DataError(f"{path} has neither a test nor a val split. Give an archive that `convert` has split.")

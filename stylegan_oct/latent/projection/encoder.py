@@ -112,7 +112,7 @@ def train_encoder(G: OctGenerator, detector: Detector, *, steps: int, batch: int
         (distance + PRIOR * v.square().mean()).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
-        distances.append(float(distance))
+        distances.append(distance.item())
         progress(step + 1)
     return encoder.eval().requires_grad_(False), distances
 

@@ -51,8 +51,8 @@ def tune(G: OctGenerator, objective: Objective, scan: int, w: Tensor, *, noise: 
     for step in range(steps + 1):
         leaves = {name: value.clone().requires_grad_(True) for name, value in factors.items()}
         distance = objective(draw_tuned(G, w[None], leaves, noise), which).sum()
-        if float(distance) < best:
-            best, kept = float(distance), {name: value.detach() for name, value in leaves.items()}
+        if distance.item() < best:
+            best, kept = distance.item(), {name: value.detach() for name, value in leaves.items()}
         if step < steps:
             gradients = torch.autograd.grad(distance, list(leaves.values()))
             adam.step(gradients, LR * min(1.0, 2 * (1 - step / steps)))

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from stylegan_oct.data.readers.scan import check_selection
 from stylegan_oct.features.detector import load_detector
 from stylegan_oct.latent.intake import Refused, load_targets
 from stylegan_oct.latent.library import open_library
@@ -63,6 +64,7 @@ def tasks_of(paths: Sequence[Path], G: OctGenerator, *, selection: str,
         ConfigError: the class or the selection does not exist.
         DataError: there is no file.
     """
+    check_selection(selection)
     name = None if class_name is None else G.info.classes[G.class_index(class_name)]
     settings = G.info.preprocess
     if not paths:

@@ -22,8 +22,7 @@ from dnnlib.errors import DataError
 from dnnlib.files import atomic_write
 from dnnlib.pictures import Picture, encode_png, synthetic_text
 from stylegan_oct.data.privacy import write_private
-from stylegan_oct.latent.biomarker_errors import ERRORS
-from stylegan_oct.latent.biomarkers import NAMES, UNITS, Measurements, measure
+from stylegan_oct.latent.biomarkers import NAMES, UNITS, Measurements, errors_at, measure
 from stylegan_oct.latent.codes import save_codes
 from stylegan_oct.latent.intake import Target
 from stylegan_oct.latent.lines import draw_lines
@@ -122,11 +121,8 @@ def _facts(task: Task, result: Result, engine: Engine, calibration: Calibration,
     names, target = engine.G.info.classes, task.target
     percentiles = calibration.percentiles(result.untuned)
     notes = []
-    if (percentiles["among_samples"] or 0) >= OUTSIDE:
-        known = percentiles["among_held_out"]
-        if known is None or known >= OUTSIDE:
-            notes.append("outside what the model knows: farther than " +
-                         ("its own samples" if known is None else "held-out scans"))
+    if (percentiles["among_held_out"] or 0) >= OUTSIDE:
+        notes.append("outside what the model knows: farther than held-out scans")
     if target.coloured > COLOURED:
         notes.append(f"{target.coloured:.0%} of the pixels are coloured: is this an OCT scan?")
     if target.scale_assumed:
@@ -138,7 +134,7 @@ def _facts(task: Task, result: Result, engine: Engine, calibration: Calibration,
         "distances_of_the_classes": ranking, **{f"percentile_{name}": value for name, value in percentiles.items()},
         **{name: _finite(value) for name, value in fidelity(*pictures, target.valid).items()},
         "valid_share": float(target.valid.mean()), "um_per_px": list(target.um_per_px),
-        "laterality": target.laterality, "biomarkers": _biomarkers(found, pictures[0].shape[0]), "notes": notes,
+        "laterality": target.laterality, "biomarkers": _biomarkers(found, target.um_per_px[0]), "notes": notes,
         "steps": max((len(curve) for curve in result.projection.curves.values()), default=0),
         "synthetic": "the projected picture is drawn by a generator; it is not the scan",
         "derived_from_patient": task.patient, "manner": _manner(task, engine)}
@@ -148,9 +144,9 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _biomarkers(found: Measurements, resolution: int) -> dict[str, dict[str, Any]]:
+def _biomarkers(found: Measurements, um_per_row: float) -> dict[str, dict[str, Any]]:
     """Return each biomarker of scan and projection, and whether they differ beyond the measurement's error."""
-    errors = ERRORS[min(ERRORS, key=lambda known: abs(math.log2(known / resolution)))]
+    errors = errors_at(um_per_row)
     rows = {}
     for name in NAMES:
         scan, projected = (_finite(float(value)) for value in found.values[name])
@@ -172,11 +168,11 @@ def draw_report(task: Task, pictures: tuple[Picture, Picture], found: Measuremen
              Image.fromarray(signed_difference(scan, projected, task.target.valid))]
     lined = [Image.fromarray(draw_lines(picture, found, number, width=size[0]))
              for number, picture in enumerate(pictures)]
-    lines = _lines(facts)
-    gap, top = 6, LINE + 4
+    gap, top, font = 6, LINE + 4, ImageFont.load_default(size=13)
+    lines = [(part, colour) for line, colour in _lines(facts) for part in _wrap(line, font, size[0] - 4)]
     width = 3 * size[0] + 2 * gap
-    page = Image.new("RGB", (width, 2 * (size[1] + top) + LINE * 2 + 8), "white")
-    draw, font = ImageDraw.Draw(page), ImageFont.load_default(size=13)
+    page = Image.new("RGB", (width, top + size[1] + max(top + size[1], len(lines) * LINE) + LINE * 2 + 8), "white")
+    draw = ImageDraw.Draw(page)
     what = "scan" if task.patient else "simulated scan"
     titles = [what, "projected: synthetic", "projected - scan: red brighter, blue darker"]
     for column, (title, image) in enumerate(zip(titles, shown, strict=True)):
@@ -186,8 +182,7 @@ def draw_report(task: Task, pictures: tuple[Picture, Picture], found: Measuremen
     for column, (title, image) in enumerate(zip([f"{what}, measured", "synthetic, measured"], lined, strict=True)):
         draw.text((column * (size[0] + gap) + 2, second + 2), title, fill="black", font=font)
         page.paste(image, (column * (size[0] + gap), second + top))
-    room = max(1, (size[1] + top) // LINE)
-    for row, (line, colour) in enumerate(lines[:room]):
+    for row, (line, colour) in enumerate(lines):
         draw.text((2 * (size[0] + gap), second + 2 + row * LINE), line, fill=colour, font=font)
     for row, part in enumerate(_wrap(NOTE, font, width - 8)[:2]):
         draw.text((4, page.height - 2 * LINE - 4 + row * LINE), part, fill=GREY, font=font)
@@ -212,7 +207,7 @@ def _lines(facts: Mapping[str, Any]) -> list[tuple[str, tuple[int, int, int]]]:
         lines.append((f"early distances: {ranked}", GREY))
     for key, what in (("percentile_among_samples", "generated"), ("percentile_among_held_out", "held-out scans")):
         if facts[key] is not None:
-            lines.append((f"farther than {facts[key]:.0f} % of {what}", RED if facts[key] >= OUTSIDE else BLACK))
+            lines.append((f"farther than {facts[key]:.0f} % of {what}", RED if facts[key] >= OUTSIDE and "held" in key else BLACK))
     quality = [f"{name.upper()} {facts[name]:.3g}" for name in ("psnr", "ssim", "mse") if facts[name] is not None]
     lines.append((", ".join(quality), BLACK))
     for name, row in facts["biomarkers"].items():
