@@ -19,7 +19,7 @@ RUFF  := --line-length 120 --target-version py311 --select E,F,W,I,B,UP,SIM,D1,D
 COMMON = $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(if $(filter file,$(origin OUT)),,--out "$(OUT)")
 PATHS := dnnlib torch_utils stylegan_oct tools tests benchmarks
 
-.PHONY: help install train walk atlas directions neighbours test lint bench clean
+.PHONY: help install train walk atlas project directions neighbours test lint bench clean
 
 help:  ## List the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -46,6 +46,9 @@ $(VENV)/.atlas: $(READY)
 
 atlas: $(READY) $(if $(findstring pca,$(ARGS)),,$(VENV)/.atlas)  ## Lay synthetic pictures out on maps (CHECKPOINT, OUT, ARGS="--method pca" needs no umap).
 	@$(BIN)/python -m tools atlas $(COMMON) $(ARGS)
+
+project: $(READY)  ## Find the latents of a scan, and what they lose (SCAN=file or folder, CHECKPOINT, CLASS, OUT, ARGS="--space pti").
+	@$(BIN)/python -m tools project $(COMMON) $(if $(CLASS),--class $(CLASS)) $(ARGS) $(if $(SCAN),"$(SCAN)")
 
 directions: $(READY)  ## Find what changes thickness, drusen, fluid (CHECKPOINT, CLASS, OUT, ARGS="--orthogonal-to class").
 	@$(BIN)/python -m tools directions $(COMMON) $(if $(CLASS),--class $(CLASS)) $(ARGS)
