@@ -3,9 +3,9 @@
     OMP_NUM_THREADS=1 python -m benchmarks.projection                 # 8 fresh simulated scans, the demo generator
     OMP_NUM_THREADS=1 python -m benchmarks.projection --scans ../shared/data/oct2017 --count 8
 
-Every schedule minimises the same distance from the same detector; the official one starts at the class mean, adds noise
-to w, fits the noise of the layers and keeps the last step (SG2, appendix D). Times are of the processor. Expected before
-measuring: `standard` reaches the official end in a tenth of its time, `thorough` goes below it in half.
+Every schedule minimises the same distance from the same detector; the official one starts at the class mean, adds
+noise to w, fits the noise of the layers and keeps the last step (SG2, appendix D). Times are of the processor.
+Expected before measuring: `standard` reaches the official end in a tenth of its time, `thorough` goes below it in half.
 """
 
 import argparse
@@ -48,7 +48,7 @@ def real(G: OctGenerator, folder: Path, count: int) -> tuple[list[Target], list[
 
 def measure(engine: Engine, targets: Sequence[Target],
             classes: Sequence[str | None]) -> tuple[float, float, float, list[float]]:
-    """Return mean distance after and before tuning, seconds of the processor a scan, and the mean best distance after each step."""
+    """Return mean distance after and before tuning, seconds of the processor a scan, and the mean best by step."""
     pixels = torch.from_numpy(np.stack([target.pixels for target in targets]))[:, None]
     valid = torch.from_numpy(np.stack([target.valid for target in targets]))[:, None]
     begin = time.process_time()
@@ -96,9 +96,10 @@ def main() -> None:
         passed = next((step + 1 for step, value in enumerate(curve) if value <= official_end), None)
         at = "" if passed is None or name == "official" else f", passes the official end at step {passed}"
         before = f" ({untuned:.4f} before tuning)" if engine.tuned else ""
-        print(f"{name}: {distance:.4f}{before} in {seconds:.2f} s a scan ({seconds / official_time:.2f} of official){at}")
-        print("   best so far: " + ", ".join(f"{step}: {curve[step - 1]:.3f}" for step in MARKS if step <= len(curve)),
-              flush=True)
+        share = seconds / official_time
+        print(f"{name}: {distance:.4f}{before} in {seconds:.2f} s a scan ({share:.2f} of official){at}")
+        best = ", ".join(f"{step}: {curve[step - 1]:.3f}" for step in MARKS if step <= len(curve))
+        print(f"   best so far: {best}", flush=True)
 
 
 if __name__ == "__main__":
