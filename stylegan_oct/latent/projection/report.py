@@ -40,7 +40,7 @@ COLOURED = 0.02              # share of coloured pixels from which a picture is 
 MAX_FRAMES = 200
 FPS = 20
 NOTE = ("Left: the scan. Right of it: what a generator draws, which is synthetic and not the scan. "
-        "What it lost is red. Not for diagnosis.")
+        "Red: changed by more than the measurement's own error. Not for diagnosis.")
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def _biomarkers(found: Measurements, um_per_row: float) -> dict[str, dict[str, A
         error = errors.get(name)
         rows[name] = {"scan": scan, "projected": projected, "difference": difference, "error": error,
                       "reason": next((why for why in found.reasons[name] if why), None),
-                      "lost": None if difference is None or error is None else abs(difference) > error}
+                      "beyond_error": None if difference is None or error is None else abs(difference) > error}
     return rows
 
 
@@ -211,8 +211,8 @@ def _lines(facts: Mapping[str, Any]) -> list[tuple[str, tuple[int, int, int]]]:
     quality = [f"{name.upper()} {facts[name]:.3g}" for name in ("psnr", "ssim", "mse") if facts[name] is not None]
     lines.append((", ".join(quality), BLACK))
     for name, row in facts["biomarkers"].items():
-        lines.append((biomarker_line(name, row), RED if row["lost"] else BLACK))
-    return [*lines, *((note, RED) for note in facts["notes"])]
+        lines.append((biomarker_line(name, row), RED if row["beyond_error"] else BLACK))
+    return [*lines, *((note, RED if note.startswith("outside") else GREY) for note in facts["notes"])]
 
 
 def biomarker_line(name: str, row: Mapping[str, Any]) -> str:
@@ -223,7 +223,7 @@ def biomarker_line(name: str, row: Mapping[str, Any]) -> str:
     def value(which: str) -> str:
         return "?" if row[which] is None else f"{row[which]:.3g}"
 
-    return f"{label}: {value('scan')} -> {value('projected')} {unit}".rstrip() + (" lost" if row["lost"] else "")
+    return f"{label}: {value('scan')} -> {value('projected')} {unit}".rstrip()
 
 
 def _wrap(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
@@ -251,7 +251,7 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
                "psnr", "ssim", "mse"]
     buffer = io.StringIO()
     writer = csv.writer(buffer)
-    parts = [(name, part) for name in NAMES for part in ("scan", "projected", "lost")]
+    parts = [(name, part) for name in NAMES for part in ("scan", "projected", "beyond_error")]
     writer.writerow([*columns, *(f"{name}_{part}" for name, part in parts), "notes"])
     for row in rows:
         measured = [row["biomarkers"][name][part] for name, part in parts]
