@@ -2,7 +2,7 @@
 
     python -m benchmarks.biomarkers                       # 64, 256 and 512 px; minutes
     python -m benchmarks.biomarkers --resolution 256 --count 200
-    python -m benchmarks.biomarkers --write               # renews stylegan_oct/latent/biomarker_errors.py
+    python -m benchmarks.biomarkers --write               # renews stylegan_oct/latent/biomarkers/errors.py
 
 Expected before measuring, at 256 px: boundaries within 2 px, thickness within 10 um, rank correlation of the drusen and
 fluid areas at least 0.9 among the scans of the class that has them, 20 images/s on one core. At 64 px: boundaries
@@ -17,11 +17,11 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from stylegan_oct.classes import CLASSES
-from stylegan_oct.latent.biomarkers import CENTRE_MM, DEPTH_UM, NAMES, Measurements, measure
+from stylegan_oct.latent.biomarkers.measure import CENTRE_MM, DEPTH_UM, NAMES, Measurements, measure
 from stylegan_oct.phantom import LAYERS, LESIONS, Scan, render
 
 SEED = 8_000_000
-OUT = Path("stylegan_oct/latent/biomarker_errors.py")
+OUT = Path("stylegan_oct/latent/biomarkers/errors.py")
 COUNTS = {64: 150, 256: 150, 512: 50}
 TOPS = {"ilm": "RNFL", "rpe": "sub-RPE", "bruch": "choroid"}
 PAIRS = {"drusen_area_mm2": "DRUSEN", "drusen_height_um": "DRUSEN", "drusen_count": "DRUSEN",

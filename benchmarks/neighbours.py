@@ -26,10 +26,10 @@ from torch.nn.functional import normalize
 from stylegan_oct.classes import CLASSES
 from stylegan_oct.data.preprocess import Preprocess, process
 from stylegan_oct.features.detector import load_detector
-from stylegan_oct.latent.index import EXPANSION_SEARCH, ExactIndex, GraphIndex
+from stylegan_oct.latent.neighbours.index import EXPANSION_SEARCH, ExactIndex, GraphIndex
 from stylegan_oct.latent.library import open_library
 from stylegan_oct.latent.looks import look
-from stylegan_oct.latent.neighbours import FeatureSpace, Neighbours
+from stylegan_oct.latent.neighbours.answers import FeatureSpace, Neighbours
 from stylegan_oct.model import load_generator
 from stylegan_oct.phantom import render
 

@@ -37,7 +37,7 @@ def biomarkers(scans: tuple[Path, ...], checkpoint: str | None, seeds: str, clas
                um_per_px: tuple[float, float] | None, limit: int, pictures: int, out: Path, batch: int, as_json: bool,
                device: str | None) -> None:
     """Measure thickness, drusen, fluid and foci in SCANS (files or an archive), or in a generator's samples."""
-    from stylegan_oct.latent import biomarker_report as report
+    from stylegan_oct.latent.biomarkers import report
 
     if not scans:
         from stylegan_oct.model import load_generator

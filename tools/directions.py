@@ -47,10 +47,10 @@ def directions(ctx: click.Context, checkpoint: str | None, class_name: str | Non
     """Find directions, with names and without, and measure what each does. Ctrl-C keeps those measured so far."""
     from stylegan_oct.features.detector import load_detector
     from stylegan_oct.features.perceptual import PerceptualDistance
-    from stylegan_oct.latent.direction_report import report_json, table, write_report
-    from stylegan_oct.latent.directions import METHODS, Search, find_directions, samples_to_measure
-    from stylegan_oct.latent.effects import measure_effects, oracle_for, pictures_to_measure
-    from stylegan_oct.latent.population import measuring_processes
+    from stylegan_oct.latent.directions.effects import measure_effects, oracle_for, pictures_to_measure
+    from stylegan_oct.latent.directions.population import measuring_processes
+    from stylegan_oct.latent.directions.report import report_json, table, write_report
+    from stylegan_oct.latent.directions.search import METHODS, Search, find_directions, samples_to_measure
     from stylegan_oct.model import load_generator
     from torch_utils.distributed import init_world
 

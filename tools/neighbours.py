@@ -41,9 +41,9 @@ def neighbours(paths: tuple[Path, ...], checkpoint: str | None, library_path: Pa
                selection: str, out: Path, as_json: bool, device: str | None) -> None:
     """Find the synthetic pictures nearest to each SCAN, and how near that is; without SCAN to simulated ones."""
     from stylegan_oct.features.detector import load_detector
-    from stylegan_oct.latent import neighbour_report as report
     from stylegan_oct.latent.library import open_library
-    from stylegan_oct.latent.neighbour_search import load_queries, search
+    from stylegan_oct.latent.neighbours import report
+    from stylegan_oct.latent.neighbours.search import load_queries, search
     from stylegan_oct.model import load_generator
     from torch_utils.distributed import init_world
 

@@ -47,8 +47,8 @@ def traverse(ctx: click.Context, checkpoint: str | None, file: Path | None, name
              reach: float, in_unit: bool, columns: int, biomarker: str | None, video: str | None, seconds: float,
              fps: float, psi: float, out: Path, batch: int, device: str | None, as_json: bool) -> None:
     """Draw samples moved along a direction, with the curve of a biomarker below."""
-    from stylegan_oct.latent import traverse as library
-    from stylegan_oct.latent.directions import choose_direction
+    from stylegan_oct.latent.directions import traverse as library
+    from stylegan_oct.latent.directions.search import choose_direction
     from stylegan_oct.model import load_generator
     from torch_utils.distributed import init_world
 

@@ -47,8 +47,8 @@ def walk(ctx: click.Context, checkpoint: str | None, seeds: str | None, classes:
          speed: Literal["spline", "perceptual"], seconds: float, frames: int | None, fps: float, kind: str,
          scale: int | None, no_strip: bool, out: Path, batch: int, device: str | None, as_json: bool) -> None:
     """Film a walk: through seeds, from class to class, or between projected scans. Ctrl-C keeps what is done."""
-    from stylegan_oct.latent.routes import plan
-    from stylegan_oct.latent.walk import film
+    from stylegan_oct.latent.walk.film import film
+    from stylegan_oct.latent.walk.routes import plan
     from stylegan_oct.model import load_generator
     from torch_utils.distributed import init_world
 

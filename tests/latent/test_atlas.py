@@ -19,7 +19,7 @@ from stylegan_oct.latent.atlas.colours import RAMP, UNKNOWN, class_colour, ramp_
 from stylegan_oct.latent.atlas.make import Made, Settings, make_atlas
 from stylegan_oct.latent.atlas.page import embed, page_data, sprite
 from stylegan_oct.latent.atlas.picture import draw_atlas
-from stylegan_oct.latent.biomarkers import NAMES
+from stylegan_oct.latent.biomarkers.measure import NAMES
 from stylegan_oct.latent.codes import Codes, save_codes
 from stylegan_oct.model import OctGenerator, load_generator
 from tools.__main__ import main

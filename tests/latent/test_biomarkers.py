@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from stylegan_oct.latent.biomarkers import DEPTH_UM, NAMES, UNITS, Measurements, errors_at, measure
-from stylegan_oct.latent.lines import draw_lines
+from stylegan_oct.latent.biomarkers.lines import draw_lines
+from stylegan_oct.latent.biomarkers.measure import DEPTH_UM, NAMES, UNITS, Measurements, errors_at, measure
 from stylegan_oct.phantom import LAYERS, Scan, render
 
 

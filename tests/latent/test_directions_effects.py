@@ -23,14 +23,14 @@ from dnnlib.pictures import Picture
 from stylegan_oct.features.detector import load_detector
 from stylegan_oct.features.oct import INCLUDED
 from stylegan_oct.features.perceptual import PerceptualDistance
-from stylegan_oct.latent import population
-from stylegan_oct.latent.biomarkers import NAMES
+from stylegan_oct.latent.biomarkers.measure import NAMES
 from stylegan_oct.latent.codes import Codes, save_codes
-from stylegan_oct.latent.direction_report import table
-from stylegan_oct.latent.directions import FIT, FRESH, Search, choose_direction, find_directions
-from stylegan_oct.latent.effects import change_along, correlation, measure_effects, oracle_for
-from stylegan_oct.latent.population import draw_ws
-from stylegan_oct.latent.traverse import (
+from stylegan_oct.latent.directions import population as population
+from stylegan_oct.latent.directions.effects import change_along, correlation, measure_effects, oracle_for
+from stylegan_oct.latent.directions.population import draw_ws
+from stylegan_oct.latent.directions.report import table
+from stylegan_oct.latent.directions.search import FIT, FRESH, Search, choose_direction, find_directions
+from stylegan_oct.latent.directions.traverse import (
     rows_of_codes,
     rows_of_seeds,
     steps_between,

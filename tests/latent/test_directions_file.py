@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from dnnlib.errors import ConfigError, DataError
-from stylegan_oct.latent.direction_file import (
+from stylegan_oct.latent.directions.file import (
     Direction,
     Readout,
     load_directions,

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from stylegan_oct.latent.direction_file import Readout
-from stylegan_oct.latent.supervised import fit_readout, likeliest_step, orthogonalised
-from stylegan_oct.latent.unsupervised import (
+from stylegan_oct.latent.directions.file import Readout
+from stylegan_oct.latent.directions.supervised import fit_readout, likeliest_step, orthogonalised
+from stylegan_oct.latent.directions.unsupervised import (
     factor_steps,
     principal_steps,
     style_weights,
@@ -90,7 +90,7 @@ def test_leave_one_out_errors_choose_what_refitting_without_each_sample_would_ch
             total += float((t.mean() + (w[i].double() - x.mean(dim=0)) @ b - y[i]) ** 2)
         return total
 
-    from stylegan_oct.latent.supervised import STRENGTHS
+    from stylegan_oct.latent.directions.supervised import STRENGTHS
     x = w.double() - w.double().mean(dim=0)
     scale = float(torch.linalg.svdvals(x).square().mean())
     best = min((float(strength) * scale for strength in STRENGTHS), key=refitted)

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from dnnlib.errors import ConfigError
-from stylegan_oct.latent import index
-from stylegan_oct.latent.index import ExactIndex, GraphIndex, open_index
-from stylegan_oct.latent.percentiles import percentile
+from stylegan_oct.latent.neighbours import index as index
+from stylegan_oct.latent.neighbours.index import ExactIndex, GraphIndex, open_index
+from stylegan_oct.latent.neighbours.percentiles import percentile
 
 
 @pytest.fixture

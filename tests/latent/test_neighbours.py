@@ -19,12 +19,12 @@ from stylegan_oct.data.archive import Archive, ArchiveWriter
 from stylegan_oct.features import detector as detectors
 from stylegan_oct.features.detector import Detector
 from stylegan_oct.latent.codes import Codes, save_codes
-from stylegan_oct.latent.copies import TrainingScans
 from stylegan_oct.latent.library import Library, write_library
 from stylegan_oct.latent.looks import archive_looks, look, looks_path
-from stylegan_oct.latent.neighbour_report import save_report
-from stylegan_oct.latent.neighbour_search import Query, load_queries, search
-from stylegan_oct.latent.neighbours import FeatureSpace, LatentSpace, Neighbours
+from stylegan_oct.latent.neighbours.answers import FeatureSpace, LatentSpace, Neighbours
+from stylegan_oct.latent.neighbours.copies import TrainingScans
+from stylegan_oct.latent.neighbours.report import save_report
+from stylegan_oct.latent.neighbours.search import Query, load_queries, search
 from tools.__main__ import main
 
 SCANS = Path(__file__).parents[3] / "shared" / "data" / "oct2017"

@@ -14,9 +14,9 @@ from small_library import make_generator
 
 from dnnlib.errors import ConfigError, DataError
 from stylegan_oct.latent.codes import Codes, save_codes
-from stylegan_oct.latent.curves import constant_speed
-from stylegan_oct.latent.routes import plan, through_classes, through_codes, through_seeds
-from stylegan_oct.latent.walk import draw_frames, film, step_lengths
+from stylegan_oct.latent.walk.curves import constant_speed
+from stylegan_oct.latent.walk.film import draw_frames, film, step_lengths
+from stylegan_oct.latent.walk.routes import plan, through_classes, through_codes, through_seeds
 from stylegan_oct.model import OctGenerator
 from tools.__main__ import main
 from torch_utils.images import to_pictures

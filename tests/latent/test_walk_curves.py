@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from stylegan_oct.latent.curves import constant_speed, eased, frame_times, spline
+from stylegan_oct.latent.walk.curves import constant_speed, eased, frame_times, spline
 
 KEYS = torch.randn(5, 2, 3, generator=torch.Generator().manual_seed(0))
 

@@ -17,11 +17,11 @@ from stylegan_oct.data.archive import SYNTHETIC
 from stylegan_oct.data.preprocess import resample, to_grey
 from stylegan_oct.features.detector import Detector, load_detector
 from stylegan_oct.latent.atlas import reducers
-from stylegan_oct.latent.biomarkers import NAMES, measure
+from stylegan_oct.latent.biomarkers.measure import NAMES, measure
 from stylegan_oct.latent.codes import check_codes, load_codes
-from stylegan_oct.latent.index import ExactIndex
 from stylegan_oct.latent.library import Library
 from stylegan_oct.latent.looks import archive_looks, look
+from stylegan_oct.latent.neighbours.index import ExactIndex
 from stylegan_oct.model import OctGenerator
 from torch_utils.checkpoint import read_header, read_tensors
 from torch_utils.images import to_pictures

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from dnnlib.errors import ConfigError
 from dnnlib.text import suggest
-from stylegan_oct.latent.biomarkers import NAMES
+from stylegan_oct.latent.biomarkers.measure import NAMES
 
 CLASS = "class"
 # Okabe and Ito 2008, told apart in the common kinds of colour blindness.

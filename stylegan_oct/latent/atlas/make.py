@@ -11,7 +11,7 @@ from stylegan_oct.latent.atlas.colours import CLASS, check_colour
 from stylegan_oct.latent.atlas.page import save_page
 from stylegan_oct.latent.atlas.picture import save_picture
 from stylegan_oct.latent.atlas.reducers import Method, check_method
-from stylegan_oct.latent.biomarkers import NAMES
+from stylegan_oct.latent.biomarkers.measure import NAMES
 from stylegan_oct.latent.library import Library, default_path, write_library
 from stylegan_oct.model import OctGenerator
 

@@ -20,7 +20,7 @@ from stylegan_oct.data.preprocess import resample
 from stylegan_oct.data.privacy import write_private
 from stylegan_oct.latent.atlas.atlas import Atlas, Map, PlacedCodes
 from stylegan_oct.latent.atlas.colours import PALETTE, RAMP, value_range
-from stylegan_oct.latent.biomarkers import MEANINGS, UNITS
+from stylegan_oct.latent.biomarkers.measure import MEANINGS, UNITS
 
 TEMPLATE = Path(__file__).with_name("page.html")
 SPACE_TITLES = {"w": "w, the generator's latents", "features": "what the detector sees"}

@@ -22,7 +22,7 @@ from stylegan_oct.latent.atlas.colours import (
     value_range,
 )
 from stylegan_oct.latent.atlas.page import SPACE_TITLES
-from stylegan_oct.latent.biomarkers import UNITS
+from stylegan_oct.latent.biomarkers.measure import UNITS
 
 PANEL, MARGIN, TOP, BOTTOM = 640, 24, 46, 40    # pixels
 FINE = 2            # drawn so many times larger, so that the edges of dots are smooth

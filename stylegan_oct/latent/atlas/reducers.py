@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dnnlib.errors import ConfigError
-from stylegan_oct.latent.index import ExactIndex
+from stylegan_oct.latent.neighbours.index import ExactIndex
 
 Method = Literal["umap", "pca"]
 

@@ -22,10 +22,10 @@ from dnnlib.errors import DataError
 from dnnlib.files import atomic_write
 from dnnlib.pictures import Picture, encode_png, synthetic_text
 from stylegan_oct.data.privacy import write_private
-from stylegan_oct.latent.biomarkers import NAMES, UNITS, Measurements, errors_at, measure
+from stylegan_oct.latent.biomarkers.lines import draw_lines
+from stylegan_oct.latent.biomarkers.measure import NAMES, UNITS, Measurements, errors_at, measure
 from stylegan_oct.latent.codes import save_codes
 from stylegan_oct.latent.intake import Target
-from stylegan_oct.latent.lines import draw_lines
 from stylegan_oct.latent.projection.calibration import Calibration
 from stylegan_oct.latent.projection.engine import Engine, Result
 from stylegan_oct.latent.projection.fidelity import fidelity
@@ -207,7 +207,8 @@ def _lines(facts: Mapping[str, Any]) -> list[tuple[str, tuple[int, int, int]]]:
         lines.append((f"early distances: {ranked}", GREY))
     for key, what in (("percentile_among_samples", "generated"), ("percentile_among_held_out", "held-out scans")):
         if facts[key] is not None:
-            lines.append((f"farther than {facts[key]:.0f} % of {what}", RED if facts[key] >= OUTSIDE and "held" in key else BLACK))
+            outside = what == "held-out scans" and facts[key] >= OUTSIDE
+            lines.append((f"farther than {facts[key]:.0f} % of {what}", RED if outside else BLACK))
     quality = [f"{name.upper()} {facts[name]:.3g}" for name in ("psnr", "ssim", "mse") if facts[name] is not None]
     lines.append((", ".join(quality), BLACK))
     for name, row in facts["biomarkers"].items():

@@ -120,7 +120,9 @@ def summary_lines(number: int, facts: Mapping[str, Any]) -> list[str]:
     ranked = facts["distances_of_the_classes"]
     others = f" (early distances: {', '.join(f'{n} {d:.3f}' for n, d in ranked.items())})" if len(ranked) > 1 else ""
     changed = [report.biomarker_line(name, row) for name, row in facts["biomarkers"].items() if row["beyond_error"]]
-    return [f"{number}  {facts['scan']}  distance {facts['distance']:.4f}{usual}",
-            f"   nearest class {facts['class'] or '-'}{others}; PSNR {facts['psnr'] or float('inf'):.1f} dB, "
-            f"SSIM {facts['ssim']:.3f}",
-            *([f"   changed beyond the measurement's error: {', '.join(changed)}"] if changed else []), *(f"   note: {note}" for note in facts["notes"])]
+    quality = f"PSNR {facts['psnr'] or float('inf'):.1f} dB, SSIM {facts['ssim']:.3f}"
+    lines = [f"{number}  {facts['scan']}  distance {facts['distance']:.4f}{usual}",
+             f"   nearest class {facts['class'] or '-'}{others}; {quality}"]
+    if changed:
+        lines.append(f"   changed beyond the measurement's error: {', '.join(changed)}")
+    return [*lines, *(f"   note: {note}" for note in facts["notes"])]

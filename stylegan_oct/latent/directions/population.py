@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dnnlib.pictures import Picture
-from stylegan_oct.latent.biomarkers import NAMES, measure
+from stylegan_oct.latent.biomarkers.measure import NAMES, measure
 from stylegan_oct.model import OctGenerator
 from torch_utils.images import to_pictures
 

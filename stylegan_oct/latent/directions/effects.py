@@ -14,9 +14,17 @@ from dnnlib.interrupt import Interrupt
 from dnnlib.pictures import Picture
 from stylegan_oct.features.oct import INCLUDED, OctDetector
 from stylegan_oct.features.perceptual import PerceptualDistance
-from stylegan_oct.latent.direction_file import Direction
-from stylegan_oct.latent.directions import FRESH, classes_of
-from stylegan_oct.latent.population import Measure, Progress, Values, after, draw_ws, measure_here, pictures_of
+from stylegan_oct.latent.directions.file import Direction
+from stylegan_oct.latent.directions.population import (
+    Measure,
+    Progress,
+    Values,
+    after,
+    draw_ws,
+    measure_here,
+    pictures_of,
+)
+from stylegan_oct.latent.directions.search import FRESH, classes_of
 from stylegan_oct.model import OctGenerator
 from torch_utils.images import to_pictures, to_uint8
 

@@ -15,9 +15,9 @@ from torch import Tensor
 from dnnlib.errors import DataError
 from stylegan_oct.data.archive import SYNTHETIC, Archive
 from stylegan_oct.features.detector import Detector
-from stylegan_oct.latent.index import ExactIndex
 from stylegan_oct.latent.looks import Looks, Progress, archive_looks
-from stylegan_oct.latent.percentiles import percentile
+from stylegan_oct.latent.neighbours.index import ExactIndex
+from stylegan_oct.latent.neighbours.percentiles import percentile
 
 MOST_HELD_OUT = 2000   # more make the percentiles no finer than they are read
 SUSPICIOUS = 1.0       # percentile below which both pictures should be looked at

@@ -11,11 +11,11 @@ from torch import Tensor
 from dnnlib.errors import ConfigError, DataError
 from stylegan_oct.features.detector import Detector
 from stylegan_oct.latent.codes import check_codes, load_codes
-from stylegan_oct.latent.copies import TrainingScans
 from stylegan_oct.latent.intake import Refused, load_targets
 from stylegan_oct.latent.library import Library
 from stylegan_oct.latent.looks import Pixels, Progress
-from stylegan_oct.latent.neighbours import Answer, FeatureSpace, LatentSpace, Neighbours, with_copies
+from stylegan_oct.latent.neighbours.answers import Answer, FeatureSpace, LatentSpace, Neighbours, with_copies
+from stylegan_oct.latent.neighbours.copies import TrainingScans
 from stylegan_oct.model import OctGenerator
 from stylegan_oct.phantom import render
 from torch_utils.images import to_pictures

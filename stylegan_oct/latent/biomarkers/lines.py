@@ -6,8 +6,8 @@ import numpy as np
 from PIL import Image
 
 from dnnlib.pictures import Picture
-from stylegan_oct.latent.biomarkers import Measurements
-from stylegan_oct.latent.paths import Curve
+from stylegan_oct.latent.biomarkers.measure import Measurements
+from stylegan_oct.latent.biomarkers.paths import Curve
 
 ILM: Final = (255, 90, 70)
 RPE: Final = (80, 230, 90)

@@ -12,11 +12,11 @@ from torch import Tensor
 from dnnlib.errors import ConfigError
 from stylegan_oct.data.archive import SYNTHETIC
 from stylegan_oct.features.detector import Detector
-from stylegan_oct.latent.copies import Copy, TrainingScans
-from stylegan_oct.latent.index import ExactIndex, Index, open_index
 from stylegan_oct.latent.library import Library
 from stylegan_oct.latent.looks import Pixels, Progress, archive_looks, look
-from stylegan_oct.latent.percentiles import percentile
+from stylegan_oct.latent.neighbours.copies import Copy, TrainingScans
+from stylegan_oct.latent.neighbours.index import ExactIndex, Index, open_index
+from stylegan_oct.latent.neighbours.percentiles import percentile
 
 PAIRS = 20_000          # drawn to learn how far generated pictures lie from each other
 NEAREST = 500           # generated pictures whose own nearest is sought

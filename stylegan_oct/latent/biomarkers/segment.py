@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.linalg import solveh_banded
 from scipy.ndimage import gaussian_filter1d
 
-from stylegan_oct.latent.paths import FAR, Curve, Plane, shortest_path
+from stylegan_oct.latent.biomarkers.paths import FAR, Curve, Plane, shortest_path
 
 Mask = NDArray[np.bool_]
 

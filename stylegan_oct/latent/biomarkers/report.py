@@ -18,9 +18,9 @@ from dnnlib.pictures import Picture, save_png, synthetic_text
 from stylegan_oct.data.archive import SYNTHETIC, Archive
 from stylegan_oct.data.border import find_border, repair
 from stylegan_oct.data.readers.scan import read_scans
-from stylegan_oct.latent.biomarkers import BATCH, NAMES, default_um_per_px, measure
+from stylegan_oct.latent.biomarkers.lines import draw_lines
+from stylegan_oct.latent.biomarkers.measure import BATCH, NAMES, default_um_per_px, measure
 from stylegan_oct.latent.intake import assumed_scale
-from stylegan_oct.latent.lines import draw_lines
 from stylegan_oct.sampling import Sample
 
 DRAWN_WIDTH = 512    # pixels, at least, of the pictures with lines

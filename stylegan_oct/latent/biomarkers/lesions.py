@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.signal import find_peaks
 
-from stylegan_oct.latent.paths import Curve, Plane
-from stylegan_oct.latent.segment import Boundaries, Grid, Mask, blur
+from stylegan_oct.latent.biomarkers.paths import Curve, Plane
+from stylegan_oct.latent.biomarkers.segment import Boundaries, Grid, Mask, blur
 
 Number = TypeVar("Number", bound=np.generic)
 Numbers = NDArray[np.float64]     # [N]

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
-from stylegan_oct.latent.biomarker_errors import ERRORS
-from stylegan_oct.latent.lesions import find_drusen, find_fluid, find_foci
-from stylegan_oct.latent.paths import Curve
-from stylegan_oct.latent.segment import (
+from stylegan_oct.latent.biomarkers.errors import ERRORS
+from stylegan_oct.latent.biomarkers.lesions import find_drusen, find_fluid, find_foci
+from stylegan_oct.latent.biomarkers.paths import Curve
+from stylegan_oct.latent.biomarkers.segment import (
     LEAST_FALL,
     LEAST_RISE,
     Boundaries,

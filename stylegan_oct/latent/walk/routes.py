@@ -13,7 +13,7 @@ from torch.nn.functional import one_hot
 
 from dnnlib.errors import ConfigError
 from stylegan_oct.latent.codes import Codes, check_codes, load_codes
-from stylegan_oct.latent.curves import Curve, Times, eased, spline
+from stylegan_oct.latent.walk.curves import Curve, Times, eased, spline
 from stylegan_oct.model import OctGenerator
 
 SEEDS = 4   # that a walk passes where none are given

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from stylegan_oct.latent.direction_file import Readout
+from stylegan_oct.latent.directions.file import Readout
 
 STRENGTHS = torch.logspace(-4, 4, 33, dtype=torch.float64)  # of the ridge, times the mean variance of w
 

@@ -10,11 +10,11 @@ import torch
 from dnnlib.errors import ConfigError
 from dnnlib.files import atomic_write
 from dnnlib.pictures import Picture, save_png, sheet, synthetic_text
-from stylegan_oct.latent.biomarkers import UNITS
-from stylegan_oct.latent.direction_file import Direction, save_directions
-from stylegan_oct.latent.directions import FRESH, classes_of
-from stylegan_oct.latent.effects import Effect
-from stylegan_oct.latent.population import draw_ws
+from stylegan_oct.latent.biomarkers.measure import UNITS
+from stylegan_oct.latent.directions.effects import Effect
+from stylegan_oct.latent.directions.file import Direction, save_directions
+from stylegan_oct.latent.directions.population import draw_ws
+from stylegan_oct.latent.directions.search import FRESH, classes_of
 from stylegan_oct.model import OctGenerator
 from torch_utils.images import to_pictures
 

@@ -11,11 +11,19 @@ from torch import Tensor
 
 from dnnlib.errors import ConfigError
 from dnnlib.text import suggest
-from stylegan_oct.latent.biomarkers import NAMES, UNITS
-from stylegan_oct.latent.direction_file import Direction, Kind, Readout, load_directions, pick
-from stylegan_oct.latent.population import Measure, Population, Progress, after, draw_ws, measure_here, pictures_of
-from stylegan_oct.latent.supervised import fit_readout, likeliest_step, orthogonalised
-from stylegan_oct.latent.unsupervised import factor_steps, principal_steps
+from stylegan_oct.latent.biomarkers.measure import NAMES, UNITS
+from stylegan_oct.latent.directions.file import Direction, Kind, Readout, load_directions, pick
+from stylegan_oct.latent.directions.population import (
+    Measure,
+    Population,
+    Progress,
+    after,
+    draw_ws,
+    measure_here,
+    pictures_of,
+)
+from stylegan_oct.latent.directions.supervised import fit_readout, likeliest_step, orthogonalised
+from stylegan_oct.latent.directions.unsupervised import factor_steps, principal_steps
 from stylegan_oct.model import OctGenerator
 
 Method = Kind

@@ -14,8 +14,8 @@ from dnnlib.errors import ConfigError
 from dnnlib.pictures import Picture, synthetic_text
 from stylegan_oct.features.detector import load_detector
 from stylegan_oct.features.perceptual import PerceptualDistance
-from stylegan_oct.latent.curves import Times, constant_speed, frame_times
-from stylegan_oct.latent.routes import Route
+from stylegan_oct.latent.walk.curves import Times, constant_speed, frame_times
+from stylegan_oct.latent.walk.routes import Route
 from stylegan_oct.model import OctGenerator
 from stylegan_oct.video import Video, enlargement, save_video
 from torch_utils.images import to_pictures

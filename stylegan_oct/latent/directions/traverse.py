@@ -14,13 +14,13 @@ from dnnlib.files import atomic_write
 from dnnlib.pictures import Picture, encode_png, sheet, synthetic_text
 from dnnlib.text import suggest
 from stylegan_oct.data.privacy import write_private
-from stylegan_oct.latent.biomarkers import NAMES, UNITS
-from stylegan_oct.latent.chart import draw_curve
+from stylegan_oct.latent.biomarkers.measure import NAMES, UNITS
 from stylegan_oct.latent.codes import check_codes, load_codes
-from stylegan_oct.latent.direction_file import Direction
-from stylegan_oct.latent.directions import classes_of
-from stylegan_oct.latent.effects import correlation
-from stylegan_oct.latent.population import Progress, Values, measure_here, pictures_of
+from stylegan_oct.latent.directions.chart import draw_curve
+from stylegan_oct.latent.directions.effects import correlation
+from stylegan_oct.latent.directions.file import Direction
+from stylegan_oct.latent.directions.population import Progress, Values, measure_here, pictures_of
+from stylegan_oct.latent.directions.search import classes_of
 from stylegan_oct.model import OctGenerator
 from stylegan_oct.video import Video, save_video
 from torch_utils.images import to_pictures

@@ -13,11 +13,11 @@ from dnnlib.errors import DataError
 from dnnlib.files import atomic_write
 from dnnlib.pictures import encode_png, sheet, synthetic_text
 from stylegan_oct.data.privacy import write_private
-from stylegan_oct.latent.copies import SUSPICIOUS, TrainingScans
 from stylegan_oct.latent.library import Library
 from stylegan_oct.latent.looks import Pixels
-from stylegan_oct.latent.neighbour_search import Query
-from stylegan_oct.latent.neighbours import Answer, Neighbour
+from stylegan_oct.latent.neighbours.answers import Answer, Neighbour
+from stylegan_oct.latent.neighbours.copies import SUSPICIOUS, TrainingScans
+from stylegan_oct.latent.neighbours.search import Query
 
 CELL = 128   # width of a picture in the report
 LINE = 14    # height of a line of its caption

@@ -1,0 +1,1 @@
+"""What a clinician measures in a scan, from the picture alone."""

@@ -1,0 +1,1 @@
+"""Directions in w: found, named, measured, and moved along."""

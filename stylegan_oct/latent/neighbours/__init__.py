@@ -1,0 +1,1 @@
+"""The pictures of a library nearest to a scan, and whether they are copies."""
