@@ -24,7 +24,6 @@ def place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(detectors, "load_detector", lambda *_, **__: SmoothSeer())
     monkeypatch.setattr("stylegan_oct.latent.projection.prepare.load_detector", lambda *_, **__: SmoothSeer())
-    monkeypatch.setattr("stylegan_oct.latent.projection.calibration.COUNT", 4)
     (tmp_path / "g").mkdir()
     write_generator(tmp_path / "g")
     (tmp_path / "in").mkdir()
@@ -38,7 +37,7 @@ def make_library():
 
 
 def run(*args):
-    return CliRunner().invoke(main, ["project", "-c", "g", "--library", "lib.zip", *FAST, *map(str, args)])
+    return CliRunner().invoke(main, ["project", "-c", "g", "--library", "lib.zip", "--compare", "2", *FAST, *map(str, args)])
 
 
 def test_simulated_scans_are_projected_when_there_is_none(place):
@@ -104,6 +103,12 @@ def test_what_cannot_work_gives_one_line(place, args, word):
     assert done.exit_code == 2, done.output
     line = done.stderr.strip().splitlines()[-1]
     assert word in done.stderr and line.startswith("error:") and "Traceback" not in done.output
+
+
+def test_without_a_comparison_no_percentile_is_told(place):
+    done = run("--compare", 0, "--json")
+    assert done.exit_code == 0, done.output
+    assert all(row["percentile_among_samples"] is None for row in json.loads(done.stdout))
 
 
 def test_an_encoder_of_this_generator_is_found_by_project(place):

@@ -20,7 +20,8 @@ from stylegan_oct.data.dataset import ArchiveDataset
 from stylegan_oct.latent.projection.engine import Engine
 from torch_utils.images import to_uint8
 
-COUNT = 32                 # samples, and held-out scans
+COUNT, LEAST = 32, 8       # samples, and held-out scans; the smaller number where each takes long
+WORK = 64 * 100            # pixels a side times steps, up to which a CPU projects COUNT in a minute
 FIRST_SEED = 9_000_000     # of the samples; no library has them
 BATCH = 16
 
@@ -32,8 +33,13 @@ class Calibration:
     """Distances of known pictures, in one manner of projecting."""
 
     samples: list[float]      # of the generator's own samples, sorted
-    recovered: float          # median |w found - w true| over the spread of w, for the samples
+    recovered: float | None   # median |w found - w true| over the spread of w, for the samples
     held_out: list[float]     # of held-out scans, sorted; empty where there are none
+
+    def recovery(self) -> dict[str, float | int | None]:
+        """Return how well the generator's own samples were found again: number, median distance, error of w."""
+        middle = float(np.median(self.samples)) if self.samples else None
+        return {"count": len(self.samples), "median_distance": middle, "w_error": self.recovered}
 
     def percentiles(self, distance: float) -> dict[str, float | None]:
         """Return which share, in percent, of samples and of held-out scans is nearer than `distance`."""
@@ -41,19 +47,28 @@ class Calibration:
                 for name, known in (("among_samples", self.samples), ("among_held_out", self.held_out))}
 
 
-def calibrate(engine: Engine, held_out: Path | None, *, count: int = COUNT, cache: Path = Path("data"),
+def usual_count(engine: Engine) -> int:
+    """Return how many samples are projected when nobody says."""
+    slow = engine.G.device.type == "cpu" and engine.G.info.resolution * engine.config.steps > WORK
+    return LEAST if slow else COUNT
+
+
+def calibrate(engine: Engine, held_out: Path | None, *, count: int | None = None, cache: Path = Path("data"),
               progress: Progress = lambda *_: None) -> Calibration:
     """Return the distances of known pictures, measured once and then read from `cache`.
 
     Args:
         engine: the manner of projecting.
         held_out: an archive whose splits test or val hold scans that the generator never saw.
-        count: pictures of each kind.
+        count: pictures of each kind; None: `usual_count`; 0: no comparison.
         cache: folder of `calibration-*.json`.
         progress: called with (done, total, what).
     Raises:
         DataError: the archive does not fit, or has neither a test nor a val split.
     """
+    count = usual_count(engine) if count is None else count
+    if count == 0:
+        return Calibration([], None, [])
     dataset = None if held_out is None else _held_out(engine, held_out)
     manner = {**engine.manner(), "tuned": False, "count": count,
               "held_out": None if dataset is None else [dataset.fingerprint, dataset.split]}

@@ -29,6 +29,7 @@ class Wishes:
     library: Path | None = None
     encoder: Path | None = None
     reference: Path | None = None
+    compare: int | None = None
     seed: int = 0
 
 
@@ -53,7 +54,7 @@ def prepare_engine(G: OctGenerator, wishes: Wishes, *, say: Callable[[str], obje
     encoder = None if file is None else load_encoder(file, G, detector)
     engine = Engine(G, detector, config, tuned=wishes.space == "pti", library=library, encoder=encoder,
                     seed=wishes.seed)
-    return engine, calibrate(engine, wishes.reference, progress=progress)
+    return engine, calibrate(engine, wishes.reference, count=wishes.compare, progress=progress)
 
 
 def tasks_of(paths: Sequence[Path], G: OctGenerator, *, selection: str,
