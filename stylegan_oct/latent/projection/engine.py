@@ -53,7 +53,7 @@ class Engine:
         self.G, self.config, self.tuned, self.encoder, self.seed = G, config, tuned, encoder, seed
         self.perceptual = PerceptualDistance(detector)
         self.space: ClassSpace = fit_class_space(G)
-        self.library = LibraryStarts(library) if library is not None and config.w_noise == 0 else None
+        self.library = None if library is None else LibraryStarts(library)
 
     def without_tuning(self) -> "Engine":
         """Return the same without pivotal tuning."""
