@@ -35,9 +35,9 @@ class ProjectConfig:
     # Adam's; a short memory: the picture's curvature changes fast along the way (benchmarks/projection.py).
     betas: tuple[float, float] = (0.8, 0.9)
     ramp_up: float = 0.05              # share of the steps over which the rate rises from 0
-    ramp_down: float = 0.4             # share over which it falls to 0
+    ramp_down: float = 1.0             # share over which it falls to 0
     down: Literal["linear", "cosine"] = "linear"
-    prior: float = 0.01                # weight of the mean square of whitened w: keeps to what the class looks like
+    prior: float = 0.005               # weight of the mean square of whitened w: keeps to what the class looks like
     screen: float = 0.2                # share of the steps after which only a scan's best class goes on
     patience: int = 0                  # steps without progress after which a scan is done; 0: never
     keep: Literal["best", "last"] = "best"
