@@ -3,6 +3,7 @@
     python -m benchmarks.neighbours speed --count 100_000          # usearch against the exact search
     python -m benchmarks.neighbours speed --count 1_000_000        # minutes, 4 GB of memory
     python -m benchmarks.neighbours classes                        # fresh simulated scans, demo generator
+    python -m benchmarks.neighbours ceiling                        # the same, among simulated scans
     python -m benchmarks.neighbours real ../shared/data/oct2017    # real scans, a folder for each class
     python -m benchmarks.neighbours copies                         # simulated eyes scanned twice, disguised
 
@@ -13,6 +14,7 @@ pictures find disguised second scans of an eye with an AUC of .95, lite0 with .7
 
 import argparse
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,15 +28,14 @@ from torch.nn.functional import normalize
 from stylegan_oct.classes import CLASSES
 from stylegan_oct.data.preprocess import Preprocess, process
 from stylegan_oct.features.detector import load_detector
-from stylegan_oct.latent.neighbours.index import EXPANSION_SEARCH, ExactIndex, GraphIndex
 from stylegan_oct.latent.library import open_library
 from stylegan_oct.latent.looks import look
 from stylegan_oct.latent.neighbours.answers import FeatureSpace, Neighbours
+from stylegan_oct.latent.neighbours.index import EXPANSION_SEARCH, ExactIndex, GraphIndex
 from stylegan_oct.model import load_generator
 from stylegan_oct.phantom import render
 
 DIM = 512
-CLUSTERS = 1000
 SEED = 91_000_000  # of simulated scans that no generator has seen
 
 
@@ -43,26 +44,27 @@ def clustered(count: int, centres: Tensor, generator: torch.Generator) -> Tensor
     vectors = torch.empty(count, DIM, dtype=torch.float16)
     for begin in range(0, count, 50_000):
         part = vectors[begin:begin + 50_000]
-        near = centres[torch.randint(CLUSTERS, (len(part),), generator=generator)]
+        near = centres[torch.randint(len(centres), (len(part),), generator=generator)]
         part.copy_(normalize(near + torch.randn(len(part), DIM, generator=generator), dim=1))
     return vectors
 
 
-def speed(count: int, path: Path, threads: int) -> None:
+def speed(count: int, clusters: int, path: Path, threads: int) -> None:
     """Print the time to build and to ask, the recall and the sizes."""
     torch.set_num_threads(threads)
     generator = torch.Generator().manual_seed(0)
-    centres = torch.randn(CLUSTERS, DIM, generator=generator)
+    centres = torch.randn(clusters, DIM, generator=generator)
     vectors, queries = clustered(count, centres, generator), clustered(200, centres, generator).float()
     start = time.perf_counter()
     exact = ExactIndex(vectors).search(queries, 10).positions
-    print(f"{count} vectors, {threads} threads; exact: {5 * (time.perf_counter() - start):.2f} ms a query of 200")
+    print(f"{count} vectors in {clusters} clusters, {threads} threads; "
+          f"exact: {5 * (time.perf_counter() - start):.2f} ms a query of 200")
     if not path.exists():
         start, cpu = time.perf_counter(), time.process_time()
         GraphIndex.build(path, vectors, threads=threads)
         print(f"graph built in {time.perf_counter() - start:.0f} s ({time.process_time() - cpu:.0f} s of CPU), "
               f"{path.stat().st_size / 1e6:.0f} MB")
-    for expansion in (EXPANSION_SEARCH, 128, 256):
+    for expansion in sorted({EXPANSION_SEARCH, 64, 128, 256}):
         index = GraphIndex(path, vectors, expansion_search=expansion)
         index.search(queries, 10)  # brings the pages of the file into memory
         start, cpu = time.perf_counter(), time.process_time()
@@ -94,6 +96,29 @@ def ask(name: str, pictures: Sequence[NDArray[np.uint8]], labels: Sequence[int],
           f"library {outside:.0%}")
 
 
+def simulated(first: int, count: int, *, speckle: int = 0) -> tuple[list[NDArray[np.uint8]], list[int]]:
+    """Return simulated scans of 64 px and their classes."""
+    labels = [i % len(CLASSES) for i in range(count)]
+    return [render(SEED, first + i, label=CLASSES[label], resolution=(64, 64), border=False, speckle_seed=speckle).image
+            for i, label in enumerate(labels)], labels
+
+
+def ceiling(queries: int, detector: str, weights: Path | None) -> None:
+    """Print how often the nearest of 2000 simulated scans are of a simulated scan's class: no generator is between."""
+    seer = load_detector(detector, weights=weights)
+    (known, labels), (asked, wanted) = simulated(queries, 2000), simulated(0, queries)
+    known_looks, asked_looks = look(known, seer), look(asked, seer)
+    centre = known_looks.features.float().mean(dim=0)
+    found = ExactIndex(known_looks.directions(centre)).search(asked_looks.directions(centre), 10).positions
+    classes = torch.tensor(labels)[found]  # [Q, 10]
+    # As `Answer.votes`: of classes with as many votes the one whose picture is nearest comes first.
+    votes = [next(iter(Counter(row).most_common()))[0] for row in classes.tolist()]
+    right = (torch.tensor(votes) == torch.tensor(wanted)).double()
+    by_class = "  ".join(f"{name} {right[i::len(CLASSES)].mean():.0%}" for i, name in enumerate(CLASSES))
+    print(f"simulated among 2000 simulated, {queries} scans, {seer.identity}: majority of 10 in the class "
+          f"{right.mean():.1%} ({by_class})")
+
+
 def disguised(picture: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
     """Return a scan shifted by up to 2 px of 64, with another gamma, a little blurred, as a generator might copy it."""
     rng = np.random.default_rng(number)
@@ -104,12 +129,10 @@ def disguised(picture: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
 
 def copies(detector: str, weights: Path | None, eyes: int) -> None:
     """Print how well the nearest of `eyes` scans tells another scan of one of these eyes from that of a new eye."""
-    size = (64, 64)
     seer = load_detector(detector, weights=weights)
 
     def scans(first: int, speckle: int) -> list[NDArray[np.uint8]]:
-        pictures = [render(SEED, i, label=CLASSES[i % 4], resolution=size, border=False, speckle_seed=speckle).image
-                    for i in range(first, first + eyes)]
+        pictures, _ = simulated(first, eyes, speckle=speckle)
         return [disguised(picture, i) for i, picture in enumerate(pictures)] if speckle else pictures
 
     stored, again, new = (look(pictures, seer) for pictures in (scans(0, 0), scans(0, 1), scans(eyes, 1)))
@@ -128,21 +151,23 @@ def copies(detector: str, weights: Path | None, eyes: int) -> None:
 def main() -> None:
     """Run the one that is named."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["speed", "classes", "real", "copies"])
+    parser.add_argument("what", choices=["speed", "classes", "ceiling", "real", "copies"])
     parser.add_argument("folder", nargs="?", type=Path, help="of real scans")
-    parser.add_argument("--count", type=int, default=100_000, help="vectors, or scans of `classes` and `copies`")
+    parser.add_argument("--count", type=int, default=100_000, help="vectors, or scans of the others, at most 400")
+    parser.add_argument("--clusters", type=int, default=1000, help="of the vectors; the larger each, the harder")
     parser.add_argument("--index", type=Path, help="where the graph is kept; default data/")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--detector", default="lite0")
     parser.add_argument("--weights", type=Path)
     args = parser.parse_args()
     if args.what == "speed":
-        speed(args.count, args.index or Path(f"data/clustered-{args.count}.usearch"), args.threads)
+        path = args.index or Path(f"data/clustered-{args.count}-{args.clusters}.usearch")
+        speed(args.count, args.clusters, path, args.threads)
     elif args.what == "classes":
-        labels = [i % 4 for i in range(min(args.count, 400))]
-        pictures = [render(SEED, i, label=CLASSES[label], resolution=(64, 64), border=False).image
-                    for i, label in enumerate(labels)]
+        pictures, labels = simulated(0, min(args.count, 400))
         ask("simulated", pictures, labels, CLASSES, args.detector, args.weights)
+    elif args.what == "ceiling":
+        ceiling(min(args.count, 400), args.detector, args.weights)
     elif args.what == "real":
         files = sorted(file for name in CLASSES for file in (args.folder / name).iterdir())
         pictures = [process(file.read_bytes(), Preprocess(resolution=64)).pixels for file in files]

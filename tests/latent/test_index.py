@@ -65,6 +65,8 @@ def test_a_graph_of_other_vectors_or_a_damaged_one_is_refused(
     GraphIndex.build(tmp_path / "a.usearch", vectors[:400])
     with pytest.raises(ConfigError, match="400 vectors instead of 500"):
         GraphIndex(tmp_path / "a.usearch", vectors)
+    with pytest.raises(ConfigError, match="of other vectors"):
+        GraphIndex(tmp_path / "a.usearch", vectors[100:])
     (tmp_path / "b.usearch").write_bytes(b"no graph")
     with pytest.raises(ConfigError, match="cannot be read"):
         GraphIndex(tmp_path / "b.usearch", vectors)

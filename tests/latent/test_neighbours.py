@@ -42,7 +42,7 @@ class Seer(Detector):
         self.sha256 = str(seed) * 64
         self.seed = seed
         self.weight = torch.nn.Parameter(torch.zeros(1))
-        self.calls = 0
+        self.seen = 0  # pictures
 
     @classmethod
     def load(cls, weights: Path | None) -> "Seer":
@@ -52,7 +52,7 @@ class Seer(Detector):
         return [images]
 
     def pool(self, images: Tensor) -> Tensor:
-        self.calls += 1
+        self.seen += len(images)
         flat = images.flatten(1)
         return flat @ torch.randn(flat.shape[1], self.dim, generator=torch.Generator().manual_seed(self.seed))
 
@@ -111,12 +111,24 @@ def test_distances_are_one_minus_the_cosine_of_centred_features(library: Library
 def test_features_are_computed_once_and_anew_for_another_detector(library: Library) -> None:
     first, other = Seer(), Seer(seed=1)
     looks = archive_looks(library.archive, first)["synthetic"]
-    calls = first.calls
+    seen = first.seen
     again = archive_looks(library.archive, first)["synthetic"]
-    assert calls > 0 and first.calls == calls and torch.equal(looks.features, again.features)
+    assert seen >= 40 and first.seen == seen + 1 and torch.equal(looks.features, again.features)
     assert looks_path(library.archive, first) != looks_path(library.archive, other)
     assert not torch.equal(archive_looks(library.archive, other)["synthetic"].features, looks.features)
     assert stat.S_IMODE(looks_path(library.archive, first).stat().st_mode) == 0o600
+
+
+def test_features_are_computed_anew_when_what_comes_before_the_detector_changes(
+        library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    seer = Seer()
+    before = archive_looks(library.archive, seer)["synthetic"].features.clone()
+    scaled = Seer()
+    monkeypatch.setattr(scaled, "pool", lambda images: 1.1 * Seer.pool(scaled, images))  # of the same name and hash
+    after = archive_looks(library.archive, scaled)["synthetic"].features
+    torch.testing.assert_close(after, 1.1 * before, rtol=0.01, atol=0.01)
+    monkeypatch.setattr("stylegan_oct.latent.looks.align", lambda picture: picture[::-1].copy())
+    assert not torch.allclose(archive_looks(library.archive, scaled)["synthetic"].features, after, atol=0.1)
 
 
 def test_features_of_a_grown_library_are_computed_anew(library: Library) -> None:

@@ -14,6 +14,7 @@ from dnnlib.files import atomic_path
 EXACT_UP_TO = 100_000
 BLOCK = 16_384           # vectors compared at once
 CONNECTIVITY, EXPANSION_ADD, EXPANSION_SEARCH = 16, 128, 64   # docs/neighbours.md has the measurements
+HALF = 0.01              # more than float16 rounds off a unit vector, less than other features differ by
 ADD_AT_ONCE = 4096       # so that a build shows how far it is and can be stopped
 
 Progress = Callable[[int, int], object]
@@ -73,7 +74,7 @@ class GraphIndex:
         vectors: [N, D], from which the distances of what is found are measured.
         expansion_search: candidates that a search keeps; more find more of the nearest and take longer.
     Raises:
-        ConfigError: usearch is not installed, or the file holds another number of vectors or cannot be read.
+        ConfigError: usearch is not installed, or the file holds other vectors or cannot be read.
     """
 
     def __init__(self, path: Path, vectors: Tensor, *, expansion_search: int = EXPANSION_SEARCH) -> None:
@@ -87,6 +88,9 @@ class GraphIndex:
         if len(self._graph) != len(vectors):
             raise ConfigError(f"The index {path} holds {len(self._graph)} vectors instead of {len(vectors)}. Remove it "
                               "to have it built anew.")
+        if not all(torch.allclose(torch.from_numpy(self._graph.get(key)).float(), vectors[key].float(), atol=HALF)
+                   for key in (0, len(vectors) - 1)):
+            raise ConfigError(f"The index {path} was built of other vectors. Remove it to have it built anew.")
 
     @staticmethod
     def build(path: Path, vectors: Tensor, *, threads: int = 0, progress: Progress = lambda *_: None) -> None:
