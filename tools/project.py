@@ -25,7 +25,7 @@ Examples:
 @click.option("--space", type=click.Choice(["w", "w+", "pti"]), help="One w, a w for each layer, or w with tuned "
               "weights. [default: w+]")
 @click.option("--preset", type=click.Choice(["quick", "standard", "thorough", "official"]), default="standard",
-              show_default=True, help="Schedule; official is that of StyleGAN2-ADA, some ten times slower.")
+              show_default=True, help="Schedule; official is that of StyleGAN2-ADA, ten times slower.")
 @click.option("--steps", type=click.IntRange(min=1), help="Steps of Adam. [default: as in the preset]")
 @click.option("--noise", is_flag=True, help="Also fit the noise of the layers: nearer, but worse to edit.")
 @click.option("--library", "library_path", type=click.Path(path_type=Path), metavar="ZIP",
