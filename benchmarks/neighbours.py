@@ -96,7 +96,7 @@ def ask(name: str, pictures: Sequence[NDArray[np.uint8]], labels: Sequence[int],
           f"library {outside:.0%}")
 
 
-def simulated(first: int, count: int, *, speckle: int = 0) -> tuple[list[NDArray[np.uint8]], list[int]]:
+def simulated(first: int, count: int, *, speckle: int | None = None) -> tuple[list[NDArray[np.uint8]], list[int]]:
     """Return simulated scans of 64 px and their classes."""
     labels = [i % len(CLASSES) for i in range(count)]
     return [render(SEED, first + i, label=CLASSES[label], resolution=(64, 64), border=False, speckle_seed=speckle).image
@@ -124,7 +124,8 @@ def disguised(picture: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
     rng = np.random.default_rng(number)
     moved = np.roll(picture, rng.integers(-2, 3, size=2), axis=(0, 1)) / 255
     bright = gaussian_filter(moved, rng.uniform(0, 0.7)) ** rng.uniform(0.8, 1.25)
-    return np.rint(255 * bright).astype(np.uint8)
+    pixels: NDArray[np.uint8] = np.rint(255 * bright).astype(np.uint8)
+    return pixels
 
 
 def copies(detector: str, weights: Path | None, eyes: int) -> None:
@@ -137,9 +138,10 @@ def copies(detector: str, weights: Path | None, eyes: int) -> None:
 
     stored, again, new = (look(pictures, seer) for pictures in (scans(0, 0), scans(0, 1), scans(eyes, 1)))
     centre = stored.features.float().mean(dim=0)
-    for name, known, copied, fresh in (
-            ("small pictures", stored.thumbnails, again.thumbnails, new.thumbnails),
-            (seer.identity, *(looks.directions(centre) for looks in (stored, again, new)))):
+    ways: list[tuple[str, Tensor, Tensor, Tensor]] = [
+        ("small pictures", stored.thumbnails, again.thumbnails, new.thumbnails),
+        (seer.identity, stored.directions(centre), again.directions(centre), new.directions(centre))]
+    for name, known, copied, fresh in ways:
         index = ExactIndex(known)
         near, far = (index.search(queries, 1).distances[:, 0] for queries in (copied, fresh))
         auc = (near[:, None] < far[None, :]).double().mean()

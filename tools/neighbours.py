@@ -27,7 +27,7 @@ Examples:
 @click.option("--space", type=click.Choice(["features", "w"]), default="features", show_default=True,
               help="Compare what a detector sees, or latents; SCAN is then what `project` wrote.")
 @click.option("--detector", default="lite0", show_default=True, metavar="NAME", help="lite0, inception or oct.")
-@click.option("--weights", type=click.Path(path_type=Path), help="Of the detector; the oct included saw simulated scans.")
+@click.option("--weights", type=click.Path(path_type=Path), help="Weights of the detector. [oct: the included ones]")
 @click.option("--training", type=click.Path(path_type=Path), metavar="ZIP",
               help="Archive that the generator was trained on: are the neighbours copies of its scans?")
 @click.option("--scans", "selection", default="all", show_default=True, metavar="WHICH",
