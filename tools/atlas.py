@@ -13,8 +13,8 @@ EPILOG = """\b
 Examples:
   python -m tools atlas                                       # needs the extra "atlas" for UMAP
   python -m tools atlas --method pca --color drusen_area_mm2
-  python -m tools atlas --codes a/codes.safetensors --codes b/codes.safetensors
-  python -m tools atlas --from out/atlas.safetensors --codes c/codes.safetensors
+  python -m tools atlas --codes out/project/private-codes-1a2b3c4d.safetensors
+  python -m tools atlas --from out/atlas.safetensors --codes out/project/private-codes-9c0d1e2f.safetensors
 """
 
 

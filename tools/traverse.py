@@ -14,7 +14,7 @@ Examples:
   python -m tools traverse --class DRUSEN                         # along the first principal component
   python -m tools traverse --directions out/directions/directions.safetensors --direction drusen_height_um
   python -m tools traverse --directions FILE --direction central_thickness_um --in-unit --reach 60 --video mp4
-  python -m tools traverse --directions FILE --codes scan/codes.safetensors
+  python -m tools traverse --directions FILE --codes out/project/private-codes-1a2b3c4d.safetensors
 """
 
 

@@ -15,7 +15,7 @@ Examples:
   python -m tools walk                                            # all classes, side by side
   python -m tools walk --class DRUSEN --seeds 0-31 --grid 4x2     # 8 walks through 4 seeds each
   python -m tools walk --classes NORMAL,DRUSEN,CNV --seeds 7      # one eye, from class to class
-  python -m tools walk --codes a/codes.safetensors --codes b/codes.safetensors
+  python -m tools walk --codes out/project/private-codes-1a2b3c4d.safetensors --codes FILE
 """
 
 
