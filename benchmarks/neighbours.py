@@ -71,7 +71,7 @@ def speed(count: int, clusters: int, path: Path, threads: int) -> None:
         found = index.search(queries, 10).positions
         batch, work = time.perf_counter() - start, time.process_time() - cpu
         start = time.perf_counter()
-        for query in queries[:100].split(1):
+        for query in torch.split(queries[:100], 1):
             index.search(query, 10)
         single = time.perf_counter() - start
         hits = (found[:, :, None] == exact[:, None, :]).any(dim=2).double().mean()
