@@ -74,8 +74,8 @@ class Effect:
         if self.target is None or not others:
             return None
         name = max(others, key=lambda other: abs(others[other].in_sd))
-        own = abs(self.changes[self.target].in_sd)
-        return name, abs(others[name].in_sd) / own if own else float("inf")
+        own = abs(self.changes[self.target].in_sd)  # 0 where no sample at rest has it
+        return (name, abs(others[name].in_sd) / own) if own else None
 
     def to_json(self) -> dict[str, Any]:
         """Return everything but the tensors."""
