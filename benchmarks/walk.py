@@ -15,8 +15,8 @@ from stylegan_oct.data.preprocess import Preprocess
 from stylegan_oct.features.detector import load_detector
 from stylegan_oct.features.perceptual import PerceptualDistance
 from stylegan_oct.latent.walk.curves import constant_speed
-from stylegan_oct.latent.walk.routes import Route, through_classes, through_seeds
 from stylegan_oct.latent.walk.film import film, step_lengths
+from stylegan_oct.latent.walk.routes import Route, through_classes, through_seeds
 from stylegan_oct.model import GeneratorInfo, OctGenerator, load_generator
 from stylegan_oct.networks.generator import Generator
 

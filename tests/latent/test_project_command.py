@@ -37,7 +37,8 @@ def make_library():
 
 
 def run(*args):
-    return CliRunner().invoke(main, ["project", "-c", "g", "--library", "lib.zip", "--compare", "2", *FAST, *map(str, args)])
+    always = ["-c", "g", "--library", "lib.zip", "--compare", "2", *FAST]
+    return CliRunner().invoke(main, ["project", *always, *map(str, args)])
 
 
 def test_simulated_scans_are_projected_when_there_is_none(place):
