@@ -96,7 +96,7 @@ def load_detector(name: str = "lite0", *, weights: Path | None = None, device: s
 
     Args:
         name: lite0, vgg16-lpips, inception or oct.
-        weights: file of its weights; lite0 needs none, oct always one.
+        weights: file of its weights; lite0 needs none, oct takes that of simulated scans.
         device: where to put it.
     Raises:
         ConfigError: there is no detector of that name.

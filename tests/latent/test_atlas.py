@@ -178,7 +178,7 @@ def test_the_command_makes_the_files_and_prints_the_figures(folder: Path, tmp_pa
 
 
 @pytest.mark.parametrize("args, words", [
-    (["--color", "drusen"], "drusen_"),
+    (["--color", "drusen", "--method", "pca"], "drusen_"),
     (["--color", "drusen_area_mm2", "--no-biomarkers", "--method", "pca"], "without biomarkers"),
     (["--from", "{text}"], "holds no atlas"),
     (["--samples", "5"], "32"),
