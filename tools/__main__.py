@@ -30,7 +30,7 @@ COMMANDS = {
     "library": "Draw many synthetic scans once, with their latents, to search in.",
     "train-encoder": "Learn to guess latents from pictures, so that projections begin nearer.",
     "train-detector": "Learn to tell the classes of an archive apart: the class oracle.",
-    "export": "Write a generator as one small file to hand on.",
+    "pack": "Write a generator as one small file to hand on.",
     "info": "Show what a checkpoint or an archive holds.",
 }
 

@@ -172,6 +172,20 @@ class Archive:
         """Return the class numbers of a split in the order of `names`, int64 [N]; zeros where there are no classes."""
         return np.array([self._labels.get(name, 0) for name in self.names(split)], dtype=np.int64)
 
+    def rows(self) -> dict[str, dict[str, Any]]:
+        """Return the manifest's row of each image by its name; {} where there is no manifest.
+
+        Raises:
+            DataError: the manifest is damaged.
+        """
+        if MANIFEST not in self._zip.namelist():
+            return {}
+        try:
+            rows = [json.loads(line) for line in self.read(MANIFEST).splitlines()]
+            return {row["name"]: row for row in rows}
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{MANIFEST} in {self.path} is damaged. Make the archive again.") from error
+
     def read(self, name: str) -> bytes:
         """Return a file of the archive.
 

@@ -141,8 +141,8 @@ def test_a_notebook_draws_in_three_lines(checkpoint: Path) -> None:
 
 def test_an_exported_generator_is_half_as_large_and_draws_the_same(checkpoint: Path, tmp_path: Path) -> None:
     half, full = tmp_path / "half.safetensors", tmp_path / "full.safetensors"
-    assert invoke("export", half, "-c", checkpoint).exit_code == 0
-    assert invoke("export", full, "-c", checkpoint, "--full").exit_code == 0
+    assert invoke("pack", half, "-c", checkpoint).exit_code == 0
+    assert invoke("pack", full, "-c", checkpoint, "--full").exit_code == 0
     assert half.stat().st_size < 0.7 * full.stat().st_size
     first, second = stylegan_oct.load_generator(half), stylegan_oct.load_generator(full)
     assert first.info.classes == second.info.classes and first.info.options == second.info.options

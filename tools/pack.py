@@ -1,4 +1,4 @@
-"""`export`: one small file of a generator."""
+"""`pack`: one small file of a generator."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from tools._options import checkpoint_option
 
 EPILOG = """\b
 Example:
-  python -m tools export oct256.safetensors -c runs/00003-oct256-256px-b32
+  python -m tools pack oct256.safetensors -c runs/00003-oct256-256px-b32
 """
 
 
@@ -16,7 +16,7 @@ Example:
 @click.argument("dest", type=click.Path(path_type=Path, dir_okay=False))
 @checkpoint_option
 @click.option("--full", is_flag=True, help="Keep float32, twice the size.")
-def export(dest: Path, checkpoint: str | None, full: bool) -> None:
+def pack(dest: Path, checkpoint: str | None, full: bool) -> None:
     """Write a generator without what only training needs to the file DEST, to hand on and to draw with."""
     from stylegan_oct.model import DEMO, export_generator
 

@@ -1,0 +1,1 @@
+"""How good a generator is: nearness to real scans, usefulness, memorisation, consistency; each beside its floor."""

@@ -1,0 +1,101 @@
+"""What is looked at: the pictures of an archive, or those that a generator draws."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stylegan_oct.data.archive import Archive
+from stylegan_oct.model import OctGenerator
+from torch_utils.images import to_uint8
+
+
+class Pictures(Protocol):
+    """Pictures in a fixed order."""
+
+    identity: str                # the same text, the same pictures; fit for a file's name
+    classes: tuple[str, ...]     # empty without classes
+    labels: NDArray[np.int64]    # [N]; zeros without classes
+    groups: NDArray[np.int64]    # [N], equal for scans of one patient; a number of its own where that is not known
+
+    def __len__(self) -> int:
+        ...
+
+    def read(self, rows: Sequence[int]) -> Tensor:
+        """Return pictures, uint8 [n, C, R, R], on the CPU."""
+        ...
+
+
+class ArchivePictures:
+    """The pictures of some splits of an archive.
+
+    Args:
+        path: the archive.
+        splits: default all.
+    Raises:
+        DataError: it cannot be read, or has no such split.
+    """
+
+    def __init__(self, path: Path, splits: Sequence[str] | None = None) -> None:
+        self.archive = Archive(path)
+        self.splits = tuple(splits or self.archive.splits)
+        self.names = [name for split in self.splits for name in self.archive.names(split)]
+        self.labels = np.concatenate([self.archive.labels(split) for split in self.splits])
+        self.classes = tuple(self.archive.classes)
+        self.identity = f"{'+'.join(self.splits)}-{self.archive.fingerprint[:16]}"
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def read(self, rows: Sequence[int]) -> Tensor:
+        """As in `Pictures`."""
+        pixels = np.stack([self.archive.read_pixels(self.names[row]) for row in rows])
+        return torch.from_numpy(pixels[:, None] if pixels.ndim == 3 else pixels.transpose(0, 3, 1, 2).copy())
+
+    @cached_property
+    def groups(self) -> NDArray[np.int64]:
+        """As in `Pictures`, from the keyed hashes of the manifest."""
+        rows = self.archive.rows()
+        _, groups = np.unique([rows.get(name, {}).get("patient", name) for name in self.names], return_inverse=True)
+        return groups.astype(np.int64)
+
+
+class DrawnPictures:
+    """What a generator draws, drawn when it is read and never kept.
+
+    Args:
+        G: generator.
+        labels: class of each picture, int64 [N]; zeros without classes.
+        seed: of the first picture; the next has the next.
+        psi: truncation towards the mean of the class.
+    """
+
+    def __init__(self, G: OctGenerator, labels: NDArray[np.int64], *, seed: int = 0, psi: float = 1.0) -> None:
+        self._G, self.labels, self.seed, self.psi = G, labels, seed, psi
+        self.classes = tuple(G.info.classes)
+        self.groups = np.arange(len(labels))
+        counts = "-".join(str(n) for n in np.bincount(labels))
+        self.identity = f"drawn-{G.info.sha256[:16]}-{counts}-seed{seed}-psi{psi:g}"
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def read(self, rows: Sequence[int]) -> Tensor:
+        """As in `Pictures`."""
+        kinds = [int(self.labels[row]) for row in rows] if self.classes else None
+        with torch.inference_mode():
+            images = self._G(self._G.z([self.seed + row for row in rows]), kinds, psi=self.psi)
+        return to_uint8(images).cpu()
+
+
+def spread_labels(counts: Sequence[int]) -> NDArray[np.int64]:
+    """Return labels [sum of counts] in which the classes are spread evenly, so that every stretch holds its share."""
+    places = [(np.arange(n) + 0.5) / max(n, 1) for n in counts]
+    labels = np.repeat(np.arange(len(counts)), counts)
+    order = np.argsort(np.concatenate(places) if places else np.zeros(0), kind="stable")
+    return labels[order].astype(np.int64)
