@@ -26,7 +26,8 @@ from stylegan_oct.features.perceptual import PerceptualDistance
 from stylegan_oct.latent.biomarkers.measure import NAMES
 from stylegan_oct.latent.codes import Codes, save_codes
 from stylegan_oct.latent.directions import population as population
-from stylegan_oct.latent.directions.effects import change_along, correlation, measure_effects, oracle_for
+from stylegan_oct.latent.directions.effects import Change, Effect, change_along, correlation, measure_effects, oracle_for
+from stylegan_oct.latent.directions.file import Direction
 from stylegan_oct.latent.directions.population import draw_ws
 from stylegan_oct.latent.directions.report import table
 from stylegan_oct.latent.directions.search import FIT, FRESH, Search, choose_direction, find_directions
@@ -266,3 +267,17 @@ def test_the_included_oracle_is_for_generators_of_simulated_scans_alone(G: OctGe
     of_scans = OctGenerator(G.network, dataclasses.replace(G.info, data_source="scans"))
     assert oracle_for(of_scans, None) is None
     assert (oracle_for(G, None) is not None) == INCLUDED.exists()
+
+
+def test_a_direction_that_leaves_its_biomarker_alone_has_no_side_effect_rather_than_an_infinite_one() -> None:
+    def change(in_sd: float) -> Change:
+        return Change(per_step=in_sd, half_width=0.1, in_sd=in_sd, monotonic=1.0, r_steps=0.5, r_mean=0.5, samples=20)
+
+    def side_effect(target_in_sd: float) -> tuple[str, float] | None:
+        direction = Direction(name="drusen_count", kind="regression", class_name="", layers=(0, 1), unit="1 SD",
+                              step=torch.ones(8))
+        changes = {"drusen_count": change(target_in_sd), "foci_count": change(-0.3)}
+        return Effect(direction=direction, changes=changes, same_class=None, path=1.0, r_predicted=None).side_effect
+
+    assert side_effect(0.6) == ("foci_count", pytest.approx(0.5))
+    assert side_effect(0.0) is None
