@@ -26,7 +26,14 @@ from stylegan_oct.features.perceptual import PerceptualDistance
 from stylegan_oct.latent.biomarkers.measure import NAMES
 from stylegan_oct.latent.codes import Codes, save_codes
 from stylegan_oct.latent.directions import population as population
-from stylegan_oct.latent.directions.effects import Change, Effect, change_along, correlation, measure_effects, oracle_for
+from stylegan_oct.latent.directions.effects import (
+    Change,
+    Effect,
+    change_along,
+    correlation,
+    measure_effects,
+    oracle_for,
+)
 from stylegan_oct.latent.directions.file import Direction
 from stylegan_oct.latent.directions.population import draw_ws
 from stylegan_oct.latent.directions.report import table
