@@ -64,7 +64,7 @@ def speed(count: int, clusters: int, path: Path, threads: int) -> None:
         GraphIndex.build(path, vectors, threads=threads)
         print(f"graph built in {time.perf_counter() - start:.0f} s ({time.process_time() - cpu:.0f} s of CPU), "
               f"{path.stat().st_size / 1e6:.0f} MB")
-    for expansion in sorted({EXPANSION_SEARCH, 64, 128, 256}):
+    for expansion in sorted({EXPANSION_SEARCH, 64, 128, 256, 512}):
         index = GraphIndex(path, vectors, expansion_search=expansion)
         index.search(queries, 10)  # brings the pages of the file into memory
         start, cpu = time.perf_counter(), time.process_time()

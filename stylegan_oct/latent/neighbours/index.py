@@ -14,8 +14,8 @@ from dnnlib.files import atomic_path
 EXACT_UP_TO = 100_000
 BLOCK = 16_384           # vectors compared at once
 CONNECTIVITY, EXPANSION_ADD = 16, 128
-# In clusters of 1000 vectors 64 finds .951 of the ten nearest, 128 .993, this one .9995 (docs/neighbours.md).
-EXPANSION_SEARCH = 256
+# Of a million in clusters of 1000, 128 finds .930 of the ten nearest, 256 .980, this one .990 (docs/neighbours.md).
+EXPANSION_SEARCH = 384
 HALF = 0.01              # more than float16 rounds off a unit vector, less than other features differ by
 ADD_AT_ONCE = 4096       # so that a build shows how far it is and can be stopped
 
