@@ -15,7 +15,7 @@ from torch.nn.functional import one_hot
 
 from dnnlib.errors import CheckpointError, ConfigError
 from dnnlib.files import atomic_path, sha256_of
-from dnnlib.rundir import runs_in
+from dnnlib.rundir import RunDir, runs_in
 from dnnlib.text import suggest
 from stylegan_oct.config import TrainConfig
 from stylegan_oct.data.preprocess import Preprocess, parse_preprocess
@@ -42,6 +42,7 @@ class GeneratorInfo:
     data_source: str    # "phantom" or "scans"
     preprocess: Preprocess  # what makes a scan comparable with its pictures
     options: dict[str, Any]  # constructor arguments of the network
+    archive: str = ""   # fingerprint of the archive it was trained on; "" in older files
 
 
 class OctGenerator(nn.Module):
@@ -209,7 +210,7 @@ def generator_header(config: TrainConfig, nimg: int, data_source: str,
                "img_resolution": config.data.resolution, "img_channels": config.data.channels}
     return {"kind": "stylegan_oct generator", "format": "1", "generator": json.dumps(options),
             "classes": json.dumps(config.data.classes), "nimg": str(nimg), "preset": config.preset,
-            "data_source": data_source, **settings, "note": "Draws synthetic pictures; not for diagnosis."}
+            "data_source": data_source, "archive": config.data.fingerprint, **settings, "note": "Draws synthetic pictures; not for diagnosis."}
 
 
 def read_info(file: Path) -> GeneratorInfo:
@@ -230,4 +231,26 @@ def read_info(file: Path) -> GeneratorInfo:
     return GeneratorInfo(path=file, sha256=sha256_of(file), classes=tuple(json.loads(header["classes"])),
                          resolution=options["img_resolution"], channels=options["img_channels"],
                          nimg=int(header["nimg"]), preset=header["preset"], data_source=header["data_source"],
-                         preprocess=preprocess, options=options)
+                         preprocess=preprocess, options=options, archive=header.get("archive", ""))
+
+
+@dataclass(frozen=True)
+class TrainingArchive:
+    """The archive that a generator was trained on, as far as it is known."""
+
+    fingerprint: str   # "" where nothing tells
+    path: Path | None  # where it was then; None where nothing tells
+
+
+def training_archive(info: GeneratorInfo) -> TrainingArchive:
+    """Return what the generator's file says of its training archive, and the config.json of its run or beside it."""
+    data: dict[str, Any] = {}
+    for folder in (info.path.parent, *info.path.parents[2:3]):  # run/checkpoints/nimg-00200000/G_ema.safetensors
+        config = RunDir(folder).read_config()
+        if config is not None and isinstance(config.get("data"), dict):
+            data = config["data"]
+            break
+    known = str(data.get("fingerprint", ""))
+    if info.archive and known != info.archive:  # the configuration of another generator
+        return TrainingArchive(info.archive, None)
+    return TrainingArchive(known, Path(data["path"]) if data.get("path") else None)
