@@ -27,7 +27,7 @@ def from_dict(cls: type[T], data: Mapping[str, Any], *, where: str = "") -> T:
     """Return the dataclass that `to_dict` came from.
 
     Args:
-        cls: the dataclass; its fields may be dataclasses, tuples, literals and optional values.
+        cls: the dataclass; its fields may be dataclasses, tuples, dicts, literals and optional values.
         data: nested dicts.
         where: what is read, named in errors.
     Raises:
@@ -84,6 +84,8 @@ def parse_setting(text: str) -> tuple[str, Any]:
 
 
 def _decode(kind: Any, value: Any, where: str) -> Any:
+    if kind is Any:
+        return value
     origin, args = typing.get_origin(kind), typing.get_args(kind)
     if dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
         return from_dict(typing.cast(type[Any], kind), value, where=where)
@@ -97,6 +99,8 @@ def _decode(kind: Any, value: Any, where: str) -> Any:
         return value
     if origin is tuple and isinstance(value, list):
         return tuple(_decode(args[0], item, where) for item in value)
+    if origin is dict and isinstance(value, Mapping):
+        return {key: _decode(args[1], item, f"{where}.{key}") for key, item in value.items()}
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if isinstance(kind, type) and isinstance(value, kind) and not (kind is int and isinstance(value, bool)):

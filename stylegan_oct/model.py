@@ -210,7 +210,8 @@ def generator_header(config: TrainConfig, nimg: int, data_source: str,
                "img_resolution": config.data.resolution, "img_channels": config.data.channels}
     return {"kind": "stylegan_oct generator", "format": "1", "generator": json.dumps(options),
             "classes": json.dumps(config.data.classes), "nimg": str(nimg), "preset": config.preset,
-            "data_source": data_source, "archive": config.data.fingerprint, **settings, "note": "Draws synthetic pictures; not for diagnosis."}
+            "data_source": data_source, "archive": config.data.fingerprint, **settings,
+            "note": "Draws synthetic pictures; not for diagnosis."}
 
 
 def read_info(file: Path) -> GeneratorInfo:

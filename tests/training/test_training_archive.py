@@ -3,10 +3,10 @@ import shutil
 from pathlib import Path
 
 import torch
+from tiny import tiny_config, write_archive
 
 from stylegan_oct.model import export_generator, find_generator, load_generator, read_info, training_archive
 from stylegan_oct.training.state import create_state
-from tiny import tiny_config, write_archive
 
 
 def test_a_generator_says_which_archive_it_was_trained_on(tmp_path: Path) -> None:
