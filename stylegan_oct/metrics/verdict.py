@@ -1,0 +1,99 @@
+"""From values and floors to a few sentences, the heaviest first."""
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from stylegan_oct.metrics.meanings import family_of, full_title, meaning_of, number
+from stylegan_oct.metrics.report import Finding
+from stylegan_oct.metrics.values import Interval, Value
+
+FAULT = 0.25   # weight from which a finding counts as a fault rather than a flaw
+NEAR = 0.1     # relative gap that counts as none where there is no interval
+
+
+@dataclass(frozen=True)
+class _Gap:
+    value: Value
+    size: float    # 0: at the floor or better; 1: as bad as can be
+
+    @property
+    def weight(self) -> float:
+        return self.size * meaning_of(self.value.metric).importance
+
+
+def judge(values: Sequence[Value]) -> tuple[Finding, ...]:
+    """Return what the values say, the heaviest first and what is as good as real scans last.
+
+    A value counts as worse than its floor where their intervals lie apart; without intervals, where they differ by a
+    tenth. Of several networks that looked, the one with the widest gap speaks. A class is named where it is worse than
+    all classes together.
+    """
+    families: dict[str, list[Value]] = defaultdict(list)
+    for value in values:
+        if value.floor is not None and math.isfinite(value.value) and value.better:
+            families[family_of(value.metric)].append(value)
+    findings, good = [], []
+    for family in families.values():
+        together = [_Gap(value, gap(value)) for value in family if value.class_name is None]
+        classes = [_Gap(value, gap(value)) for value in family if value.class_name is not None]
+        worst = max(together, key=lambda found: found.weight, default=None)
+        same = [found for found in classes if worst is None or found.value.metric == worst.value.metric]
+        lowest = max(same, key=lambda found: found.weight, default=None)
+        if worst is not None and worst.size == 0 and (lowest is None or lowest.size == 0):
+            good.append(worst.value)
+        elif worst is not None or (lowest is not None and lowest.size):
+            findings.append(_finding(worst, lowest))
+    findings.sort(key=lambda found: -found.weight)
+    if good:
+        names = ", ".join(f"{full_title(value.metric)} {_against(value)}" for value in good)
+        findings.append(Finding(text=f"No worse than real scans within the intervals: {names}.", weight=0.0,
+                                level="good"))
+    return tuple(findings)
+
+
+def gap(value: Value) -> float:
+    """Return how far a value is worse than its floor, as a share of the larger of the two, 0 to 1.
+
+    0 where the intervals meet.
+    """
+    floor = value.floor
+    if floor is None or not value.better or not math.isfinite(value.value) or not math.isfinite(floor):
+        return 0.0
+    loss = {"higher": floor - value.value, "lower": value.value - floor}.get(value.better, abs(value.value - floor))
+    largest = max(abs(value.value), abs(floor))
+    if loss <= 0 or not largest:
+        return 0.0
+    size = min(loss / largest, 1.0)
+    low, high = value.interval or (value.value, value.value)
+    floor_low, floor_high = value.floor_interval or (floor, floor)
+    if value.interval is None and value.floor_interval is None:
+        return size if size > NEAR else 0.0
+    return size if low > floor_high or high < floor_low else 0.0
+
+
+def _finding(worst: _Gap | None, lowest: _Gap | None) -> Finding:
+    """Return the sentence for one kind of metric."""
+    heaviest = max((found for found in (worst, lowest) if found), key=lambda found: found.weight)
+    shown = worst if worst is not None and worst.size else heaviest
+    value = shown.value
+    where = f" of {value.class_name}" if value.class_name else ""
+    text = f"{full_title(value.metric)}{where} {_against(value)}: {meaning_of(value.metric).worse}."
+    if lowest is not None and shown is not lowest and lowest.size > shown.size:
+        text += f" Worst in {lowest.value.class_name}: {_against(lowest.value)}."
+    weight = heaviest.weight
+    return Finding(text=text, weight=round(weight, 4), level="fault" if weight >= FAULT else "flaw",
+                   metric=value.metric)
+
+
+def _against(value: Value) -> str:
+    assert value.floor is not None
+    return f"{number(value.value, value.metric)} where real scans reach {number(value.floor, value.metric)}"
+
+
+def interval_text(interval: Interval | None, metric: str) -> str:
+    """Return an interval as people read it, "" where there is none."""
+    if interval is None or not all(map(math.isfinite, interval)):
+        return ""
+    return f"{number(interval[0], metric)} to {number(interval[1], metric)}"

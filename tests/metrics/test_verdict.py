@@ -1,0 +1,58 @@
+import math
+
+import pytest
+from sample_report import sample_report
+
+from stylegan_oct.metrics.meanings import MEANINGS, family_of, full_title, number, seer_of
+from stylegan_oct.metrics.values import Value
+from stylegan_oct.metrics.verdict import gap, judge
+
+
+def test_the_verdict_puts_missing_variety_first_and_names_the_worst_class() -> None:
+    first, second, *rest = judge(sample_report().values)
+    assert "Recall (lite0) 0.41 where real scans reach 0.78: a part of the variety is missing." in first.text
+    assert "Worst in CNV: 0.20" in first.text and first.level == "fault"
+    assert {first.metric, second.metric} == {"recall_lite0", "kd_lite0"} and first.weight >= second.weight
+    assert rest[-1].level == "good" and "Precision (lite0) 0.79" in rest[-1].text
+
+
+def test_overlapping_intervals_are_no_fault() -> None:
+    value = Value(metric="kd_lite0", value=0.02, interval=(0.0, 0.04), floor=0.0, floor_interval=(-0.01, 0.01),
+                  better="lower")
+    assert gap(value) == 0.0
+
+
+@pytest.mark.parametrize("better, value, size", [
+    ("higher", 0.5, 0.5), ("higher", 1.5, 0.0), ("lower", 2.0, 0.5), ("lower", 0.5, 0.0),
+    ("floor", 2.0, 0.5), ("floor", 0.5, 0.5), ("", 9.0, 0.0), ("lower", math.nan, 0.0), ("lower", 1.05, 0.0)])
+def test_a_gap_is_a_share_of_the_larger_in_the_worse_direction(better: str, value: float, size: float) -> None:
+    assert gap(Value(metric="x", value=value, floor=1.0, better=better)) == size
+
+
+def test_one_class_alone_can_be_a_fault_though_all_together_are_fine() -> None:
+    fine = Value(metric="recall_oct", value=0.8, floor=0.8, better="higher")
+    bad = Value(metric="recall_oct", class_name="DME", value=0.1, floor=0.8, better="higher")
+    (only,) = judge([fine, bad])
+    assert only.text.startswith("Recall (oct) of DME 0.10") and only.level == "fault"
+
+
+def test_values_without_a_floor_or_a_number_say_nothing() -> None:
+    assert judge([Value(metric="ppl_w", value=9.0), Value(metric="fd_lite0", value=math.nan, floor=1.0,
+                                                          better="lower")]) == ()
+
+
+def test_a_metric_is_told_apart_from_what_saw_the_pictures() -> None:
+    assert (family_of("ppl_w_lite0"), seer_of("ppl_w_lite0")) == ("ppl_w", "lite0")
+    assert (family_of("fid50k_full"), seer_of("fid50k_full")) == ("fid50k_full", "")
+    assert full_title("kd_vgg16-lpips") == "Kernel distance (vgg16-lpips)" and full_title("new_one") == "new one"
+
+
+def test_only_the_official_metric_is_called_fid() -> None:
+    named = [name for name, meaning in MEANINGS.items() if "FID" in f"{meaning.title} {meaning.line} {meaning.worse}"]
+    assert named == ["fid50k_full"]
+
+
+@pytest.mark.parametrize("value, text", [(1234.5, "1,234"), (333.2, "333"), (12.34, "12.3"), (0.417, "0.42"),
+                                         (0.0123, "0.012"), (0.00123, "0.0012"), (0.0, "0.000"), (math.nan, "-")])
+def test_numbers_have_as_many_digits_as_a_reader_needs(value: float, text: str) -> None:
+    assert number(value, "fd_lite0") == text
