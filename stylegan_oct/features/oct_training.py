@@ -1,11 +1,12 @@
 """How the classifier of `stylegan_oct.features.oct` is trained and measured."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cross_entropy, interpolate
 from torch.optim import AdamW
@@ -78,8 +79,10 @@ def train_oct(archive: Path, out: Path, settings: OctTraining = OctTraining(), *
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         network = OctNetwork(side, train.channels, train.n_classes)
-        _fit(network.to(device, memory_format=torch.channels_last),  # type: ignore[call-overload]
-             read_split(train, side), settings, progress)
+        data = read_split(train, side)
+        members = [np.flatnonzero(data.labels.numpy() == i) for i in range(train.n_classes)]
+        fit(network.to(device, memory_format=torch.channels_last),  # type: ignore[call-overload]
+            data, members, settings, progress)
     network.half().float()  # measured as it is stored
     detector = OctDetector(network, info, "").eval().requires_grad_(False)
     for split in (split for split in train.archive.splits if split != "train"):
@@ -96,25 +99,37 @@ def read_split(dataset: ArchiveDataset, side: int) -> Split:
     pixels = torch.empty(len(dataset), dataset.channels, side, side, dtype=torch.uint8)
     for i in range(len(dataset)):
         picture = dataset[i][0]
-        pixels[i] = picture if dataset.resolution == side else _shrink(picture, side)
+        pixels[i] = shrink(picture[None], side)[0]
     return Split(pixels, torch.from_numpy(dataset.labels))
 
 
-def _shrink(picture: Tensor, side: int) -> Tensor:
-    return to_uint8(interpolate(to_unit(picture[None]), (side, side), mode="area"))[0]
+def shrink(pixels: Tensor, side: int) -> Tensor:
+    """Return pictures uint8 [N, C, R, R] averaged by area to side x side pixels; those of that size as they are."""
+    if pixels.shape[-1] == side:
+        return pixels
+    return to_uint8(interpolate(to_unit(pixels), (side, side), mode="area"))
 
 
-def _fit(network: OctNetwork, data: Split, settings: OctTraining, progress: Callable[..., object]) -> None:
-    """Train in place, the classes drawn equally often: the oracle must not know which is frequent."""
+def fit(network: OctNetwork, data: Split, pools: Sequence[NDArray[np.int64]], settings: OctTraining,
+        progress: Callable[..., object] = lambda *_: None) -> None:
+    """Train in place. The caller seeds torch, which draws the augmentations.
+
+    Args:
+        network: on its device.
+        data: pictures and labels.
+        pools: places in `data`, drawn from equally often. One pool for each class keeps the network from learning
+            which is frequent.
+        settings: length, batch and the seed of the drawing.
+        progress: called with (images shown, total).
+    """
     device = network.classifier.weight.device
     steps = -(-settings.nimg // settings.batch)
     optimizer = AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=1e-2)
     schedule = OneCycleLR(optimizer, max_lr=LEARNING_RATE, total_steps=max(steps, 2))
-    members = [np.flatnonzero(data.labels.numpy() == i) for i in range(network.classifier.out_features)]
     rng = np.random.default_rng(settings.seed)
     for step in range(steps):
-        drawn = rng.integers(len(members), size=settings.batch)
-        index = torch.from_numpy(np.array([rng.choice(members[label]) for label in drawn]))
+        drawn = rng.integers(len(pools), size=settings.batch)
+        index = torch.from_numpy(np.array([rng.choice(pools[pool]) for pool in drawn]))
         images = augment(to_unit(data.pixels[index].to(device)))
         loss = cross_entropy(network(images), data.labels[index].to(device), label_smoothing=SMOOTHING)
         optimizer.zero_grad()

@@ -1,5 +1,6 @@
 """What is looked at: the pictures of an archive, or those that a generator draws."""
 
+import hashlib
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +22,7 @@ class Pictures(Protocol):
     identity: str                # the same text, the same pictures; fit for a file's name
     classes: tuple[str, ...]     # empty without classes
     labels: NDArray[np.int64]    # [N]; zeros without classes
-    groups: NDArray[np.int64]    # [N], equal for scans of one patient; a number of its own where that is not known
+    groups: NDArray[np.int64]    # [N], equal for scans of one patient, in other splits too; one's own if not known
 
     def __len__(self) -> int:
         ...
@@ -60,9 +61,10 @@ class ArchivePictures:
     @cached_property
     def groups(self) -> NDArray[np.int64]:
         """As in `Pictures`, from the keyed hashes of the manifest."""
-        rows = self.archive.rows()
-        _, groups = np.unique([rows.get(name, {}).get("patient", name) for name in self.names], return_inverse=True)
-        return groups.astype(np.int64)
+        rows, own = self.archive.rows(), self.archive.fingerprint
+        keys = [rows.get(name, {}).get("patient") or f"{own}/{name}" for name in self.names]
+        digests = b"".join(hashlib.blake2b(str(key).encode(), digest_size=8).digest() for key in keys)
+        return np.frombuffer(digests, dtype="<i8").astype(np.int64)
 
 
 class DrawnPictures:

@@ -5,6 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from dnnlib.pictures import encode_png
+from stylegan_oct.data.archive import ArchiveWriter
 from stylegan_oct.metrics.observe import observe
 from stylegan_oct.metrics.pictures import ArchivePictures, spread_labels
 from tiny import write_archive
@@ -66,3 +68,14 @@ def test_spread_labels_hold_their_shares_in_every_stretch() -> None:
 def test_pictures_have_channels_first(pictures: ArchivePictures) -> None:
     pixels = pictures.read([0, 2])
     assert pixels.dtype == torch.uint8 and pixels.shape == (2, 1, 8, 8)
+
+
+def test_a_patient_has_the_same_number_in_every_split(tmp_path: Path) -> None:
+    path = tmp_path / "scans.zip"
+    with ArchiveWriter(path, resolution=8, channels=1, classes=("A",), source="scans") as writer:
+        for i, (split, patient) in enumerate([("train", "p"), ("train", "q"), ("val", "q"), ("val", None)]):
+            png = encode_png(np.full((8, 8), i, np.uint8))
+            writer.add_image(split, png, 0, {"patient": patient} if patient else {})
+    train, val = (ArchivePictures(path, [split]).groups for split in ("train", "val"))
+    assert train[1] == val[0]
+    assert len({*train, *val}) == 3
