@@ -3,13 +3,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tiny import write_archive
 from torch import Tensor
 
 from dnnlib.pictures import encode_png
 from stylegan_oct.data.archive import ArchiveWriter
 from stylegan_oct.metrics.observe import observe
 from stylegan_oct.metrics.pictures import ArchivePictures, spread_labels
-from tiny import write_archive
 
 
 class MeanGrey:
