@@ -23,13 +23,15 @@ def synthetic_text(source: str, **facts: Any) -> dict[str, str]:
             "source": source, **{key: str(value) for key, value in facts.items()}}
 
 
-def encode_png(picture: Picture, text: Mapping[str, str] | None = None, *, compress_level: int = 6) -> bytes:
-    """Return the picture as the bytes of a PNG with the given text chunks."""
+def encode_png(picture: Picture, text: Mapping[str, str] | None = None, *, compress_level: int = 6,
+               compress_type: int | None = None) -> bytes:
+    """Return the picture as the bytes of a PNG with the given text chunks; `compress_type` is a strategy of zlib."""
     info = PngInfo()
     for key, value in (text or {}).items():
         info.add_itxt(key, value) if not value.isascii() else info.add_text(key, value)
     buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, format="png", pnginfo=info, compress_level=compress_level)
+    Image.fromarray(picture).save(buffer, format="png", pnginfo=info, compress_level=compress_level,
+                                  compress_type=-1 if compress_type is None else compress_type)
     return buffer.getvalue()
 
 

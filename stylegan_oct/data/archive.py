@@ -80,7 +80,7 @@ class ArchiveWriter:
         assert label is None if not self._classes else label in range(len(self._classes)), label
         number = self._counts.get(split, 0)
         self._counts[split] = number + 1
-        name = f"{split}/{number // PER_FOLDER:05d}/img{number:08d}.png"
+        name = image_name(split, number)
         self.add_file(name, png)
         if label is not None:
             self._labels.append([name, int(label)])
@@ -113,6 +113,11 @@ def _disk_errors(dest: Path) -> Iterator[None]:
     except OSError as error:
         raise DataError(f"Cannot write {dest}: {error.strerror or error}. Free some space or choose another place; "
                         "the same command goes on from here.") from error
+
+
+def image_name(split: str, number: int) -> str:
+    """Return the name within the archive of an image of a split by its number, counted from 0."""
+    return f"{split}/{number // PER_FOLDER:05d}/img{number:08d}.png"
 
 
 def png_shape(png: bytes) -> tuple[int, int, int]:

@@ -14,6 +14,9 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dnnlib.errors import DataError, UserError
 from dnnlib.files import atomic_path, atomic_write
 from stylegan_oct import __version__
@@ -27,7 +30,17 @@ ROWS_AT_ONCE = 4096
 TYPES = {str: "string", int: "int64", float: "float64", bool: "bool"}
 
 Cell = str | int | float | bool | None
+Samples = Iterable[tuple["Item", NDArray[np.uint8]]]  # pictures [R, R] grey or [R, R, 3] RGB
 Rows = Callable[[], Iterator["Item"]]  # begins anew at each call, so that rows need not be kept in memory
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Collection:
+    """What all pictures of an export share."""
+
+    classes: tuple[str, ...]  # empty for a generator without classes
+    resolution: int           # px
+    channels: int             # of the generator: 1 grey, 3 RGB
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,19 +1,17 @@
 """What all layouts have in common."""
 
-from collections.abc import Iterable, Iterator
+import contextlib
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from dnnlib.errors import DataError
 from dnnlib.files import atomic_write
-from stylegan_oct.export.manifest import Item, Rows
+from stylegan_oct.export.manifest import Item, Rows, Samples
 
 PARTS = ".parts"   # folder for what is needed only until an export is complete
-
-Samples = Iterable[tuple[Item, NDArray[np.uint8]]]  # pictures [R, R] grey or [R, R, 3] RGB
+ROWS = ".jsonl"
 
 
 class Layout(Protocol):
@@ -23,41 +21,53 @@ class Layout(Protocol):
     own_files: bool  # each picture is a file of its own, whose SHA-256 its item carries
 
     def write(self, part: int, samples: Samples) -> list[Item]:
-        """Write the pictures of a part, replacing what an earlier attempt left; return their items, with their files.
+        """Write the pictures of a part, replacing what an earlier attempt left; return their items with their hashes.
 
         Raises:
             OSError: a file cannot be written.
         """
         ...
 
-    def finish(self, rows: Rows) -> None:
-        """Write the files that tell of all pictures; done again, it gives the same files.
+    def finish(self, rows: Rows) -> Rows:
+        """Write the files that tell of all pictures, and return the rows with the final places of the pictures.
+
+        Done again, it gives the same files.
 
         Raises:
             OSError: a file cannot be written.
+            DataError: it cannot be written, or what an earlier part left is damaged.
         """
         ...
 
 
 def write_part(layout: Layout, out: Path, part: int, samples: Samples) -> list[Item]:
-    """Write a part of an export and then its rows, which make it complete; return its items, with their files.
+    """Write a part of an export and then its rows, which make it complete; return its items with their hashes.
 
     Raises:
         DataError: a file cannot be written, for instance on a full disk.
     """
-    try:
+    with disk_errors(out):
         items = layout.write(part, samples)
-        with atomic_write(_rows_file(out, part)) as file:
+        with contextlib.suppress(AttributeError):  # Windows has none
+            os.sync()  # once a part: to sync each small file would take longer than to write it
+        with atomic_write(part_file(out, part, ROWS)) as file:
             file.writelines(item.to_json() + "\n" for item in items)
-    except OSError as error:
-        raise DataError(f"Cannot write into {out}: {error.strerror or error}. Free some space or choose another "
-                        "place; the same command goes on from here.") from error
     return items
+
+
+def finish_parts(layout: Layout, out: Path) -> Rows:
+    """Write what tells of all pictures of the complete parts; return their rows.
+
+    Raises:
+        DataError: a file cannot be written, or what a part left is damaged.
+    """
+    with disk_errors(out):
+        return layout.finish(lambda: read_parts(out))
 
 
 def complete_parts(out: Path) -> list[int]:
     """Return the numbers of the complete parts of an export, rising."""
-    return sorted(int(path.stem) for path in (out / PARTS).glob("[0-9]*.jsonl"))
+    return sorted(int(path.stem) for path in (out / PARTS).glob(f"[0-9]*{ROWS}"))
 
 
 def read_parts(out: Path) -> Iterator[Item]:
@@ -67,7 +77,7 @@ def read_parts(out: Path) -> Iterator[Item]:
         DataError: a row is damaged.
     """
     for part in complete_parts(out):
-        with open(_rows_file(out, part), encoding="utf-8") as file:
+        with open(part_file(out, part, ROWS), encoding="utf-8") as file:
             yield from map(Item.from_json, file)
 
 
@@ -76,5 +86,23 @@ def part_file(out: Path, part: int, suffix: str) -> Path:
     return out / PARTS / f"{part:06d}{suffix}"
 
 
-def _rows_file(out: Path, part: int) -> Path:
-    return part_file(out, part, ".jsonl")
+def write_picture(path: Path, data: bytes) -> None:
+    """Write a file under a temporary name and rename it, without waiting for the disk; `write_part` does that."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".tmp-{path.name}")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def disk_errors(out: Path) -> Iterator[None]:
+    """Turn an OSError into a DataError that tells what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"Cannot write into {out}: {error.strerror or error}. Free some space or choose another "
+                        "place; the same command goes on from here.") from error

@@ -1,0 +1,49 @@
+"""images/<split>/<CLASS>/CLASS-syn<seed>.png with a metadata.jsonl in each split, as Hugging Face `datasets` reads it.
+
+`datasets` takes every column from metadata.jsonl and then ignores the folders, so that the class is a column too, and
+the card tells the names of the classes.
+"""
+
+import contextlib
+import json
+from pathlib import Path
+from typing import IO, Any
+
+from dnnlib.files import atomic_write
+from stylegan_oct.export.layouts.files import write_files
+from stylegan_oct.export.manifest import Collection, Item, Rows, Samples, manifest_of
+from stylegan_oct.export.marks import Marker
+
+FOLDER = "images"
+METADATA = "metadata.jsonl"
+
+
+class ImageFolder:
+    """See `Layout`."""
+
+    name = "imagefolder"
+    own_files = True
+
+    def __init__(self, out: Path, collection: Collection, marker: Marker) -> None:
+        self._out, self._marker = out, marker
+
+    def write(self, part: int, samples: Samples) -> list[Item]:
+        """As in `Layout`."""
+        return write_files(self._out, samples, self._marker, _place)
+
+    def finish(self, rows: Rows) -> Rows:
+        """As in `Layout`: metadata.jsonl in the folder of each split."""
+        manifest = manifest_of(rows)
+        with contextlib.ExitStack() as stack:
+            files: dict[str, IO[Any]] = {}
+            for item in rows():
+                if item.split not in files:
+                    files[item.split] = stack.enter_context(atomic_write(self._out / FOLDER / item.split / METADATA))
+                row = manifest.row(item)
+                row["file_name"] = item.file_name.removeprefix(f"{FOLDER}/{item.split}/")
+                files[item.split].write(json.dumps(row) + "\n")
+        return rows
+
+
+def _place(item: Item) -> str:
+    return "/".join(filter(None, (FOLDER, item.split, item.class_name, f"{item.key}.png")))
