@@ -30,6 +30,9 @@ COMMANDS = {
     "library": "Draw many synthetic scans once, with their latents, to search in.",
     "train-encoder": "Learn to guess latents from pictures, so that projections begin nearer.",
     "train-detector": "Learn to tell the classes of an archive apart: the class oracle.",
+    "export": "Export samples with manifest, marks, hashes and a card, for training and for others.",
+    "train-copies": "Learn to tell copies of training scans from other eyes: the copy detector.",
+    "evaluate": "Measure a generator: fidelity, usefulness, memorisation, consistency.",
     "pack": "Write a generator as one small file to hand on.",
     "info": "Show what a checkpoint or an archive holds.",
 }

@@ -26,6 +26,7 @@ DETECTORS = {
     "vgg16-lpips": ("stylegan_oct.features.vgg16_lpips", "Vgg16LpipsDetector"),
     "inception": ("stylegan_oct.features.inception", "InceptionDetector"),
     "oct": ("stylegan_oct.features.oct", "OctDetector"),
+    "copies": ("stylegan_oct.features.copies", "CopyDetector"),
 }
 
 
@@ -95,8 +96,8 @@ def load_detector(name: str = "lite0", *, weights: Path | None = None, device: s
     """Return a detector, ready to use.
 
     Args:
-        name: lite0, vgg16-lpips, inception or oct.
-        weights: file of its weights; lite0 needs none, oct takes that of simulated scans.
+        name: lite0, vgg16-lpips, inception, oct or copies.
+        weights: file of its weights; lite0 needs none, oct and copies take those of simulated scans.
         device: where to put it.
     Raises:
         ConfigError: there is no detector of that name.

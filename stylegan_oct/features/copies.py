@@ -1,0 +1,143 @@
+"""A small network that takes a scan and its near-copies for the same and any other eye for another: a copy detector.
+
+What judges the quality of pictures does not see copies: it is taught that all healthy eyes look alike. This one is
+trained on the user's own archive to tell its scans apart, whatever their speckle, place, contrast and sharpness. It
+knows no patient's name and no class; but it derives from scans of patients, and is kept as they are.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Self
+
+import safetensors.torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from dnnlib.errors import CheckpointError, ConfigError
+from dnnlib.files import atomic_write
+from stylegan_oct.data.privacy import write_private
+from stylegan_oct.features.detector import Detector, checked_sha256
+from torch_utils.checkpoint import load_module, read_header, read_tensors
+
+KIND = "copy-detector-1"
+INCLUDED = Path(__file__).parents[1] / "demo" / "copies.safetensors"
+WIDTHS = (24, 48, 96, 128, 128)  # channels after each halving of the size; down to 4 x 4
+DIM = 128
+LUMA = (0.299, 0.587, 0.114)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CopyInfo:
+    """What the file of a copy detector says of itself."""
+
+    resolution: int  # px at which it looks
+    archive: str     # fingerprint of what it was trained on
+    source: str      # "phantom" or "scans"
+    nimg: int        # pictures shown in training
+    seed: int
+
+
+class CopyNetwork(nn.Module):
+    """Convolutions that halve the size down to 4 x 4, and one linear layer over all places.
+
+    The places are kept, not averaged: what tells eyes apart is where things are.
+    """
+
+    def __init__(self, resolution: int) -> None:
+        super().__init__()
+        widths = WIDTHS[:max(resolution.bit_length() - 3, 1)]
+        self.stages = nn.ModuleList(self._stage(*pair) for pair in zip((1, *widths), widths, strict=False))
+        side = resolution >> len(widths)
+        self.head = nn.Linear(widths[-1] * side * side, DIM)
+
+    @staticmethod
+    def _stage(inputs: int, outputs: int) -> nn.Sequential:
+        return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1, stride=2, bias=False), nn.BatchNorm2d(outputs),
+                             nn.ReLU(), nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
+                             nn.BatchNorm2d(outputs), nn.ReLU())
+
+    def taps(self, images: Tensor) -> list[Tensor]:
+        """Return the output of every stage."""
+        found = []
+        for stage in self.stages:
+            images = stage(images)
+            found.append(images)
+        return found
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return unit vectors [N, 128] of images [N, 1, R, R] in [-1, 1]."""
+        return normalize(self.head(self.taps(images)[-1].flatten(1)), dim=1)
+
+
+class CopyDetector(Detector):
+    """A trained copy detector; the Euclidean distance of its features is small (0 to 2) between copies.
+
+        detector = load_detector("copies", weights=Path("copies.safetensors"))
+        features = detector.embed(pixels)     # unit vectors [N, 128]
+    """
+
+    name = "copies"
+
+    def __init__(self, network: CopyNetwork, info: CopyInfo, sha256: str) -> None:
+        super().__init__()
+        self.network, self.info, self.sha256 = network, info, sha256
+        self.dim, self.size = DIM, info.resolution
+
+    @classmethod
+    def load(cls, weights: Path | None) -> Self:
+        """Return the detector of a file that `train-copies` wrote; default: the one trained on simulated scans."""
+        file = weights or INCLUDED
+        sha256 = checked_sha256(file)
+        info = read_copy_info(file)
+        network = CopyNetwork(info.resolution)
+        load_module(network, read_tensors(file), source=str(file))
+        return cls(network, info, sha256)
+
+    def taps(self, images: Tensor) -> list[Tensor]:
+        """Return the features of every stage, at 1/2, 1/4, ... of the size."""
+        return self.network.taps(_grey(images))
+
+    def pool(self, images: Tensor) -> Tensor:
+        """Return the unit vectors that are compared."""
+        features = self.network(_grey(images))
+        assert isinstance(features, Tensor)
+        return features
+
+
+def _grey(images: Tensor) -> Tensor:
+    if images.shape[1] == 1:
+        return images
+    return (images * images.new_tensor(LUMA)[:, None, None]).sum(dim=1, keepdim=True)
+
+
+def read_copy_info(file: Path) -> CopyInfo:
+    """Return what the file of a copy detector says of itself.
+
+    Raises:
+        CheckpointError: it is another kind of file.
+    """
+    header = read_header(file)
+    if header.get("kind") != KIND:
+        raise CheckpointError(f"{file} is not a copy detector of this project. Make one with: "
+                              "python -m tools train-copies ARCHIVE --out FILE")
+    return CopyInfo(**json.loads(header["info"]))
+
+
+def save_copies(network: CopyNetwork, info: CopyInfo, file: Path) -> None:
+    """Write the network, as float16, with its description; for the owner alone where it learned from scans.
+
+    Raises:
+        ConfigError: the file cannot be written.
+    """
+    tensors = {name: (tensor.half() if tensor.is_floating_point() else tensor).cpu().contiguous()
+               for name, tensor in network.state_dict().items()}
+    data = safetensors.torch.save(tensors, metadata={"kind": KIND, "info": json.dumps(asdict(info))})
+    try:
+        if info.source == "phantom":
+            with atomic_write(file, "wb") as opened:
+                opened.write(data)
+        else:
+            write_private(file, data)
+    except OSError as error:
+        raise ConfigError(f"Cannot write {file}: {error.strerror}. Choose another place with --out.") from error
