@@ -1,11 +1,13 @@
 """images/<split>/<CLASS>/CLASS-syn<seed>.png with a metadata.jsonl in each split, as Hugging Face `datasets` reads it.
 
 `datasets` takes every column from metadata.jsonl and then ignores the folders, so that the class is a column too, and
-the card tells the names of the classes.
+the card tells the names of the classes. It guesses the types from the first rows of each split and refuses splits that
+differ: a missing number is written as NaN, which is read as a number, and a missing text as "".
 """
 
 import contextlib
 import json
+import math
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,6 +18,7 @@ from stylegan_oct.export.marks import Marker
 
 FOLDER = "images"
 METADATA = "metadata.jsonl"
+MISSING = {float: math.nan, str: ""}
 
 
 class ImageFolder:
@@ -39,7 +42,8 @@ class ImageFolder:
             for item in rows():
                 if item.split not in files:
                     files[item.split] = stack.enter_context(atomic_write(self._out / FOLDER / item.split / METADATA))
-                row = manifest.row(item)
+                row = {column.name: MISSING.get(column.kind) if value is None else value
+                       for column, value in zip(manifest.columns, manifest.row(item).values(), strict=True)}
                 row["file_name"] = item.file_name.removeprefix(f"{FOLDER}/{item.split}/")
                 files[item.split].write(json.dumps(row) + "\n")
         return rows
