@@ -107,6 +107,7 @@ class Report:
     parts: tuple[Part, ...]
     warnings: tuple[str, ...] = ()
     verdict: tuple[Finding, ...] = ()
+    complete: bool = False      # whether all parts that were asked for had their turn
 
     @property
     def values(self) -> list[Value]:

@@ -56,12 +56,14 @@ def judge(values: Sequence[Value]) -> tuple[Finding, ...]:
 def gap(value: Value) -> float:
     """Return how far a value is worse than its floor, as a share of the larger of the two, 0 to 1.
 
-    0 where the intervals meet.
+    0 where the intervals meet. Where the floor is to be met, a value beyond it counts if that means anything.
     """
     floor = value.floor
     if floor is None or not value.better or not math.isfinite(value.value) or not math.isfinite(floor):
         return 0.0
-    loss = {"higher": floor - value.value, "lower": value.value - floor}.get(value.better, abs(value.value - floor))
+    above = value.value - floor
+    loss = {"higher": -above, "lower": above}.get(
+        value.better, abs(above) if above < 0 or meaning_of(value.metric).above else 0.0)
     largest = max(abs(value.value), abs(floor))
     if loss <= 0 or not largest:
         return 0.0
@@ -79,12 +81,19 @@ def _finding(worst: _Gap | None, lowest: _Gap | None) -> Finding:
     shown = worst if worst is not None and worst.size else heaviest
     value = shown.value
     where = f" of {value.class_name}" if value.class_name else ""
-    text = f"{full_title(value.metric)}{where} {_against(value)}: {meaning_of(value.metric).worse}."
+    text = f"{full_title(value.metric)}{where} {_against(value)}: {_meant(value)}."
     if lowest is not None and shown is not lowest and lowest.size > shown.size:
         text += f" Worst in {lowest.value.class_name}: {_against(lowest.value)}."
     weight = heaviest.weight
     return Finding(text=text, weight=round(weight, 4), level="fault" if weight >= FAULT else "flaw",
                    metric=value.metric)
+
+
+def _meant(value: Value) -> str:
+    """Return what the gap means."""
+    meaning = meaning_of(value.metric)
+    beyond = value.better == "floor" and value.floor is not None and value.value > value.floor
+    return meaning.above if beyond else meaning.worse
 
 
 def _against(value: Value) -> str:

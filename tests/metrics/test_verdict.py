@@ -24,7 +24,7 @@ def test_overlapping_intervals_are_no_fault() -> None:
 
 @pytest.mark.parametrize("better, value, size", [
     ("higher", 0.5, 0.5), ("higher", 1.5, 0.0), ("lower", 2.0, 0.5), ("lower", 0.5, 0.0),
-    ("floor", 2.0, 0.5), ("floor", 0.5, 0.5), ("", 9.0, 0.0), ("lower", math.nan, 0.0), ("lower", 1.05, 0.0)])
+    ("floor", 2.0, 0.0), ("floor", 0.5, 0.5), ("", 9.0, 0.0), ("lower", math.nan, 0.0), ("lower", 1.05, 0.0)])
 def test_a_gap_is_a_share_of_the_larger_in_the_worse_direction(better: str, value: float, size: float) -> None:
     assert gap(Value(metric="x", value=value, floor=1.0, better=better)) == size
 
@@ -34,6 +34,13 @@ def test_one_class_alone_can_be_a_fault_though_all_together_are_fine() -> None:
     bad = Value(metric="recall_oct", class_name="DME", value=0.1, floor=0.8, better="higher")
     (only,) = judge([fine, bad])
     assert only.text.startswith("Recall (oct) of DME 0.10") and only.level == "fault"
+
+
+def test_more_than_the_floor_is_a_fault_only_where_it_means_one() -> None:
+    beyond = {"value": 0.9, "floor": 0.6, "better": "floor"}
+    assert gap(Value(metric="recall_lite0", **beyond)) == 0.0
+    (finding,) = judge([Value(metric="precision_lite0", **beyond)])
+    assert "samples keep to the commonest kinds" in finding.text
 
 
 def test_values_without_a_floor_or_a_number_say_nothing() -> None:
