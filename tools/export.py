@@ -1,0 +1,91 @@
+"""`export`: samples that carry their own evidence, for training and for other people."""
+
+import contextlib
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dnnlib.progress import progress_bar
+from tools._options import checkpoint_option, device_option
+
+EPILOG = """\b
+Examples:
+  python -m tools export                                    # 50 of each class, the demo generator
+  python -m tools export --per-class 2000 --psi 0.8 --out data/synthetic -c runs/00003-oct256-256px-b32
+      --training data/OCT2017-256-1a2b3c.zip --oracle oracle.safetensors --copies copies.safetensors
+  python -m tools export --classes DRUSEN=500 --biomarker drusen_area_mm2=upper-third
+  python -m tools export --verify data/synthetic
+The same command goes on with an export that was stopped.
+"""
+
+
+@click.command(epilog=EPILOG)
+@checkpoint_option
+@click.option("--out", type=click.Path(path_type=Path), default=Path("out/export"), show_default=True, help="Folder.")
+@click.option("--layout", default="imagefolder", show_default=True, metavar="NAME",
+              help="imagefolder, webdataset, medmnist, stylegan, fddm or multieye.")
+@click.option("--mapping", metavar="PAIRS", help="Names of the classes in fddm and multieye: CNV=WAMD,DME=DR.")
+@click.option("--per-class", type=click.IntRange(min=1), default=50, show_default=True, help="Pictures of each class.")
+@click.option("--classes", metavar="COUNTS", help="Counts instead: NORMAL=2000,DRUSEN=500.")
+@click.option("--like", type=click.Path(path_type=Path), metavar="ZIP",
+              help="Share the pictures out as the classes of this archive.")
+@click.option("--split", default="90,10", show_default=True, help="Shares of train, val, test.")
+@click.option("--psi", type=click.FloatRange(min=0), default=1.0, show_default=True,
+              help="Truncation: below 1 nearer to the mean of the class.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The first.")
+@click.option("--oracle", metavar="FILE",
+              help="Reject what this class oracle puts elsewhere; none. [simulated scans: the included one]")
+@click.option("--oracle-min", type=click.FloatRange(0, 1), default=0.0, show_default=True,
+              help="Least probability of the class.")
+@click.option("--training", type=click.Path(path_type=Path), metavar="ZIP",
+              help="Reject what may be copies of scans of this archive, which the generator was trained on.")
+@click.option("--copies", type=click.Path(path_type=Path), metavar="FILE",
+              help="Copy detector. [simulated scans: the included one]")
+@click.option("--biomarker", "rules", multiple=True, metavar="[CLASS:]NAME=RANGE",
+              help="Severity: upper-third, middle-third, lower-third, 0.02-0.1, 0.02- or -0.1; repeat for several.")
+@click.option("--biomarkers/--no-biomarkers", default=True, show_default=True, help="Measure thickness, drusen, fluid.")
+@click.option("--tries", type=click.IntRange(1, 100), default=20, show_default=True,
+              help="Pictures to draw at most for each one kept.")
+@click.option("--teacher", type=click.Path(path_type=Path), metavar="FILE",
+              help="TorchScript or .onnx whose soft labels are added.")
+@click.option("--teacher-input", default="samex3-imagenet", show_default=True, metavar="SIZExCHANNELS-NORM",
+              help="What it takes, such as 224x1-unit; norms: unit, signed, imagenet.")
+@click.option("--teacher-classes", metavar="NAMES", help="Its outputs in order. [default: the generator's classes]")
+@click.option("--latents", is_flag=True, help="Add latents.safetensors.")
+@click.option("--corner-mark", is_flag=True, help='Write "synthetic" into a corner of each picture.')
+@click.option("--report", type=click.Path(path_type=Path), metavar="FILE",
+              help="report.json of the generator. [beside it, in its run, out/evaluate]")
+@click.option("--allow-unreviewed", is_flag=True, help="Export a generator that was not evaluated.")
+@click.option("--batch", type=click.IntRange(min=1), default=16, show_default=True, help="Pictures at once.")
+@click.option("--verify", type=click.Path(path_type=Path), metavar="DIR",
+              help="Check an export instead: hashes, manifest, and some pictures drawn again.")
+@click.option("--count", type=click.IntRange(min=0), default=20, show_default=True,
+              help="Pictures to draw again with --verify.")
+@click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
+@device_option
+@click.pass_context
+def export(ctx: click.Context, /, verify: Path | None, count: int, as_json: bool, device: str | None,
+           **options: Any) -> None:
+    """Export samples with manifest, marks, hashes and a card; what the class oracle puts elsewhere is rejected."""
+    from stylegan_oct.export import export as exporting
+    from stylegan_oct.export import report
+    from stylegan_oct.export import verify as verifying
+    from stylegan_oct.export.prepare import Settings
+    from torch_utils.distributed import init_world
+
+    world = init_world(device, timeout_sec=3600)
+    with contextlib.closing(world), progress_bar("preparing") as update:
+        if verify is not None:
+            verdict = verifying.verify(verify, checkpoint=options["checkpoint"], count=count, device=world.device,
+                                       progress=update)
+        else:
+            summary = exporting.export(Settings(**options), world=world, progress=update,
+                                       say=lambda line: click.echo(line, err=True))
+    if verify is not None:
+        click.echo(json.dumps(dataclasses.asdict(verdict)) if as_json else report.verdict_text(verify, verdict))
+        ctx.exit(0 if verdict.good else 1)
+    if world.is_first:
+        click.echo(json.dumps(report.facts(summary)) if as_json else report.text(summary))
