@@ -1,18 +1,18 @@
 """How near a generator's pictures are to real scans, by any detector, overall and in each class.
 
 Every number is measured twice with the same reference and the same counts: for synthetic pictures, and for real scans
-of other patients. The reference is one half of the held-out patients, the other half gives the floor: what a perfect
-generator would get. That is done for several random halvings of the patients and averaged.
+of other patients. The reference is one half of the held-out patients; the other half gives the floor, what a perfect
+generator would get. That is done for several random halvings of the patients, both ways, and averaged.
 
-Intervals come from the halves too. The values of half-samples, drawn without repeats, scatter about their mean as that
+Intervals come from the halves too: values of half-samples drawn without repeats scatter about their mean as the value
 of the whole set does about the truth (the delete-half jackknife: Shao and Wu 1989, "A General Theory for Jackknife
-Variance Estimation"). An ordinary bootstrap misleads here: its samples repeat pictures, a repeat is at distance
-zero from itself, and so it moves the Frechet distance, the unbiased kernel distance and all nearest neighbours;
-docs/metrics.md says by how much. Halving whole patients also counts the scans of one patient as what they are,
-nearly the same scan.
+Variance Estimation"). A bootstrap would mislead: its samples repeat pictures, a repeat is like none but itself, and so
+it moves the Frechet distance, the unbiased kernel distance and all nearest neighbours by several times their spread;
+docs/metrics.md says how much. Whole patients change sides, as the scans of one are nearly one scan.
 """
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,36 +23,33 @@ from numpy.typing import NDArray
 from dnnlib.errors import DataError
 from stylegan_oct.features.detector import Detector
 from stylegan_oct.metrics.frechet import frechet_distance, frechet_of_moments
-from stylegan_oct.metrics.halves import Halving, halve, join
-from stylegan_oct.metrics.kernel import kernel_distance
+from stylegan_oct.metrics.halves import Halving, draw_halvings, join
+from stylegan_oct.metrics.kernel import Draws, Places, kernel_distance
 from stylegan_oct.metrics.moments import CHUNK, Moments, Rows
-from stylegan_oct.metrics.observe import Embedding, observe
+from stylegan_oct.metrics.observe import Embedding, Progress, observe
 from stylegan_oct.metrics.pictures import Pictures
 from stylegan_oct.metrics.prdc import manifold
 from stylegan_oct.metrics.values import Interval, Value
 from torch_utils.distributed import World
 
-Progress = Callable[[int, int], object]
-
 HALVINGS = 8
-LIMIT = 5000     # pictures in a half: pairs of more take minutes and move no digit that is shown
+LIMIT = 5000     # pictures in a half: more take minutes for pairs and move no digit that counts
 NEIGHBOURS = 5   # k of precision, recall, density and coverage
 NORMAL_95 = 1.96
 METRICS = ("kd", "fd", "precision", "recall", "density", "coverage")
-BETTER = {"kd": "lower", "fd": "lower"}
-BOUNDS = {"fd": (0.0, np.inf), "precision": (0.0, 1.0), "recall": (0.0, 1.0), "density": (0.0, np.inf),
-          "coverage": (0.0, 1.0)}
+DISTANCES = METRICS[:2]
+BOUNDS = {"kd": (-math.inf, math.inf), "fd": (0.0, math.inf), "density": (0.0, math.inf)}  # the others: 0 to 1
 
 Scores = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What one detector saw of the real, the held-out and the synthetic pictures, [N, dim] each."""
+    """What a detector saw of the training, the held-out and the synthetic pictures."""
 
-    real: Rows
-    held_out: Rows
-    fake: Rows
+    real: Draws
+    held_out: Draws
+    fake: Draws
 
 
 def measure_fidelity(real: Pictures, held_out: Pictures | None, fake: Pictures, detectors: Sequence[Detector], *,
@@ -61,45 +58,63 @@ def measure_fidelity(real: Pictures, held_out: Pictures | None, fake: Pictures, 
                      progress: Progress = lambda *_: None) -> list[Value]:
     """Return the numbers of every detector, such as `kd_lite0`, `fd_lite0`, `recall_lite0`: overall, then by class.
 
-    Those named `..._train` compare all synthetic pictures with all of `real`, as papers do: a kernel distance to the
-    training scans well below that to held-out ones means that the generator copies.
+    `kd_train_lite0` and `fd_train_lite0` compare with the training scans, as papers do. A generator whose kernel
+    distance to those is well below that to held-out scans copies.
 
     Args:
         real: what the generator was trained on.
         held_out: scans of other patients; None or empty: halves of `real`, which a generator that copies fools.
-        fake: synthetic pictures, the classes in the order of `real`; at least as many of each class as held-out scans,
-            or half of a class's held-out scans are left out.
+        fake: synthetic pictures, the classes in the order of `real`; at least as many of each as there are held-out
+            scans of it, or some of those are left out.
         detectors: that look at the pictures.
-        cache: folder for what they see of scans; kept for the next time, private.
+        cache: folder for what they see of scans, kept for the next time, for the owner alone.
         fake_cache: the same for synthetic pictures; default `cache`.
         world: the processes that take part; all return the same.
         seed: of the halvings.
-        halvings: how many.
+        halvings: how many, 2 or more.
         batch: pictures at once.
-        progress: called with pictures seen and their number.
+        progress: called with the number of pictures seen, and of all.
     Raises:
         DataError: classes differ, a detector gives features that are no numbers, or files cannot be written.
     """
-    _check_classes(real, fake)
+    assert halvings > 1, halvings
+    if real.classes != fake.classes:
+        raise DataError(f"The scans have the classes {', '.join(real.classes) or 'none'}, the generator "
+                        f"{', '.join(fake.classes) or 'none'}. Give the archive that it was trained on.")
     basis = held_out if held_out is not None and len(held_out) else real
-    observers = [Embedding(detector) for detector in detectors]
-    total, before = len(real) + len(fake) + (0 if basis is real else len(basis)), 0
-    found = []
-    for pictures, folder in ((real, cache), (basis, cache), (fake, fake_cache or cache)):
-        found.append(observe(pictures, observers, folder, world=world, batch=batch,
-                             progress=lambda done, _, start=before: progress(start + done, total)))  # type: ignore[misc]
-        before += 0 if pictures is basis and basis is real else len(pictures)
+    sources = {"training scans": (real, cache), "held-out scans": (basis, cache),
+               "synthetic pictures": (fake, fake_cache or cache)}
+    rows = _look(sources, [Embedding(detector) for detector in detectors], world, batch, progress)
+    study = _Study(basis, fake, "" if basis is not real else "no held-out scans: halves of the training scans, which "
+                   "a generator that copies fools", seed, halvings, world)
     values = []
     for detector in detectors:
-        seen = Seen(*(rows[detector.identity] for rows in found))
-        for rows, what in ((seen.real, "training scans"), (seen.held_out, "held-out scans"),
-                           (seen.fake, "synthetic pictures")):
-            check_finite(rows, detector.identity, what)
-        values += _values(seen, basis, fake, detector, "" if basis is not real else
-                          "no held-out scans: compared with training scans, which a generator that copies fools",
-                          world, seed, halvings)
-        values += _to_training(seen, detector, world, seed)
+        views = {what: rows[what][detector.identity] for what in sources}
+        for what, view in views.items():
+            check_finite(view, detector.identity, what)
+        seen = Seen(Draws(views["training scans"], real.groups, real.labels),
+                    Draws(views["held-out scans"], basis.groups, basis.labels),
+                    Draws(views["synthetic pictures"], None, fake.labels))
+        values += [*study.values(seen, detector), *_to_training(seen, detector, world, seed)]
     return values
+
+
+def _look(sources: dict[str, tuple[Pictures, Path]], observers: Sequence[Embedding], world: World, batch: int,
+          progress: Progress) -> dict[str, dict[str, Rows]]:
+    """Return what each observer sees of each source, each set of pictures looked at once."""
+    sizes = {pictures.identity: len(pictures) for pictures, _ in sources.values()}
+    found: dict[str, dict[str, Rows]] = {}
+    rows: dict[str, dict[str, Rows]] = {}
+    for what, (pictures, folder) in sources.items():
+        if pictures.identity not in found:
+            before = sum(sizes[name] for name in found)
+
+            def tell(done: int, _: int, before: int = before) -> None:
+                progress(before + done, sum(sizes.values()))
+
+            found[pictures.identity] = observe(pictures, observers, folder, world=world, batch=batch, progress=tell)
+        rows[what] = found[pictures.identity]
+    return rows
 
 
 def check_finite(rows: Rows, identity: str, what: str) -> None:
@@ -110,122 +125,117 @@ def check_finite(rows: Rows, identity: str, what: str) -> None:
     """
     bad = sum(int((~np.isfinite(rows[begin:begin + CHUNK]).all(axis=1)).sum()) for begin in range(0, len(rows), CHUNK))
     if bad:
-        raise DataError(f"{identity} gives features that are no numbers for {bad} of {len(rows)} {what}. Is the "
-                        "generator or the detector damaged? Remove the cached features if it has been replaced.")
+        raise DataError(f"{identity} gives features that are no numbers for {bad} of {len(rows)} {what}: the detector, "
+                        "or what it looked at, is damaged. Mend that and remove the cached features.")
 
 
-def _check_classes(real: Pictures, fake: Pictures) -> None:
-    if real.classes != fake.classes:
-        raise DataError(f"The scans have the classes {', '.join(real.classes) or 'none'}, the generator "
-                        f"{', '.join(fake.classes) or 'none'}. Give the archive that it was trained on.")
+def resize_rule(detector: Detector) -> str:
+    """Return what `Detector.embed` does to pictures first."""
+    return "none" if detector.size is None else f"bilinear, antialiased, to {detector.size} px"
 
 
-def _values(seen: Seen, basis: Pictures, fake: Pictures, detector: Detector, remark: str, world: World, seed: int,
-            halvings: int) -> list[Value]:
-    classes = len(basis.classes) or 1
-    drawn = [halve(basis.labels, basis.groups, fake.labels, classes, np.random.default_rng([seed, number]), LIMIT)
-             for number in range(halvings)]
-    scopes: list[int | None] = [None, *range(len(basis.classes))]
-    scores = np.zeros((len(scopes), halvings, 2, 2, len(METRICS)))  # halving, which half, synthetic or real
-    tasks = [(place, number) for place in range(len(scopes)) for number in range(halvings)]
-    for place, number in tasks[world.rank::world.size]:
-        scores[place, number] = _compare(seen, drawn[number], scopes[place])
-    gathered = torch.from_numpy(scores)
-    world.all_reduce_(gathered)
-    values = []
-    for place, label in enumerate(scopes):
-        counts = [len(join(halving.real[0], label)) for halving in drawn]
-        context = _Context(detector, None if label is None else basis.classes[label], int(np.median(counts)), seed,
-                           "; ".join(filter(None, (_absent(label, basis, fake), remark))))
-        values += [context.value(name, scores[place, :, :, 0, column].ravel(), scores[place, :, :, 1, column].ravel())
-                   for column, name in enumerate(METRICS)]
-    return values
+class _Study:
+    """Synthetic pictures against held-out scans, and those against each other, by any detector."""
+
+    def __init__(self, basis: Pictures, fake: Pictures, remark: str, seed: int, halvings: int, world: World) -> None:
+        self._names = tuple(basis.classes)
+        self._scopes: list[int | None] = [None, *range(len(self._names))]
+        self._halvings = draw_halvings(basis.labels, basis.groups, fake.labels, max(len(self._names), 1),
+                                       number=halvings, seed=seed, limit=LIMIT)
+        self._counts = [len(part) for part in self._halvings[0].real[0]]
+        self._available = [np.bincount(labels, minlength=len(self._counts)) for labels in (basis.labels, fake.labels)]
+        self._clustered = len(np.unique(basis.groups)) < len(basis)
+        self._remark, self._seed, self._world = remark, seed, world
+
+    def values(self, seen: Seen, detector: Detector) -> list[Value]:
+        """Return the values of all metrics, of all classes together and of each."""
+        shape = (len(self._scopes), len(self._halvings))
+        scores = torch.zeros(*shape, 2, 2, len(METRICS), dtype=torch.float64)
+        for place, number in list(np.ndindex(*shape))[self._world.rank::self._world.size]:
+            scores[place, number] = torch.from_numpy(compare(seen, self._halvings[number], self._scopes[place]))
+        self._world.all_reduce_(scores)
+        return [self._value(name, label, scores[place, :, :, 0, column].numpy().ravel(),
+                            scores[place, :, :1 if name in DISTANCES else 2, 1, column].numpy().ravel(), detector)
+                for place, label in enumerate(self._scopes) for column, name in enumerate(METRICS)]
+
+    def _value(self, name: str, label: int | None, synthetic: Scores, real: Scores, detector: Detector) -> Value:
+        n = sum(self._counts) if label is None else self._counts[label]
+        notes = (self._missing(label), self._caution(name, n, bool(np.isnan(synthetic).any()), detector.dim),
+                 self._remark)
+        return Value(metric=f"{name}_{detector.name}", value=float(synthetic.mean()),
+                     class_name=None if label is None else self._names[label], interval=scatter(synthetic, name),
+                     floor=float(real.mean()), floor_interval=scatter(real, name), n=n, n_real=n,
+                     better="lower" if name in DISTANCES else "floor", detector=detector.identity,
+                     resize=resize_rule(detector), seed=self._seed, note="; ".join(filter(None, notes)))
+
+    def _missing(self, label: int | None) -> str:
+        if label is None:
+            absent = [name for name, count in zip(self._names, self._counts, strict=False) if not count]
+            return f"without {', '.join(absent)}" if absent else ""
+        real, synthetic = (int(counts[label]) for counts in self._available)
+        return "" if self._counts[label] else f"{real} scans to compare with and {synthetic} synthetic pictures"
+
+    def _caution(self, name: str, n: int, unknown: bool, dim: int) -> str:
+        if unknown:
+            least = "two patients" if name in DISTANCES else f"more than {NEIGHBOURS} scans of other patients than each"
+            return f"not measured: needs {least} in a half of the scans; it has {n} scans"
+        if name != "fd":
+            return ""
+        few = f"mostly bias, {n} pictures being too few for {dim} features: read it beside its floor, and kd first"
+        high = "the floor is somewhat high, as there are several scans of a patient"
+        return "; ".join(text for text, true in ((few, n <= dim), (high, self._clustered)) if true)
 
 
-def _absent(label: int | None, basis: Pictures, fake: Pictures) -> str:
-    """Return what is missing: of a class whether it is there at all, else which classes are not."""
-    real, synthetic = (np.bincount(labels, minlength=max(len(basis.classes), 1)) for labels in
-                       (basis.labels, fake.labels))
-    if label is not None:
-        return f"{real[label]} held-out scans, {synthetic[label]} synthetic" if min(real[label],
-                                                                                  synthetic[label]) < 4 else ""
-    names = [name for name, *counts in zip(basis.classes, real, synthetic, strict=False) if min(counts) == 0]
-    return f"without {', '.join(names)}" if names else ""
-
-
-def _compare(seen: Seen, halving: Halving, label: int | None) -> Scores:
-    """Return the metrics of synthetic and of real pictures beside each half, [2, 2, metrics]."""
-    real = [seen.held_out[join(half, label)] for half in halving.real]
-    fake = [seen.fake[join(half, label)] for half in halving.fake]
+def compare(seen: Seen, halving: Halving, label: int | None) -> Scores:
+    """Return the metrics of synthetic and of real pictures beside each half, [2 halves, 2, metrics]."""
+    real = [some(seen.held_out, join(half, label)) for half in halving.real]
     scores = np.full((2, 2, len(METRICS)), np.nan)
-    for side in (0, 1):
-        scores[side, 0] = _score(real[side], fake[side])
-        scores[side, 1] = _score(real[side], real[1 - side], scores[0, 1, :2] if side else None)
+    for half in (0, 1):
+        fake = some(seen.fake, join(halving.fake[half], label))
+        scores[half, 0] = [*_distances(real[half], fake), *_manifold(real[half], fake)]
+        distances = scores[0, 1, :2] if half else _distances(*real)  # those of two sets are the same both ways
+        scores[half, 1] = [*distances, *_manifold(real[half], real[1 - half])]
     return scores
 
 
-def _score(reference: Rows, other: Rows, distances: Scores | None = None) -> list[float]:
-    """Return the metrics; the two distances, which do not depend on the order, may be known."""
-    if len(reference) < 2:
-        return [np.nan] * len(METRICS)
-    if distances is None:
-        distances = np.array([kernel_distance(reference, other), frechet_distance(reference, other)])
-    if len(reference) <= NEIGHBOURS:
-        return [*distances, *[np.nan] * 4]
-    found = manifold(reference, other, k=NEIGHBOURS)
-    return [*distances, found.precision, found.recall, found.density, found.coverage]
+def some(draws: Draws, places: Places) -> Draws:
+    """Return the draws of some places."""
+    return Draws(draws.rows[places], *(None if each is None else each[places] for each in (draws.groups, draws.labels)))
 
 
-@dataclass(frozen=True)
-class _Context:
-    """What the values of one detector and class have in common."""
-
-    detector: Detector
-    class_name: str | None
-    n: int
-    seed: int
-    note: str
-
-    def value(self, name: str, synthetic: Scores, real: Scores) -> Value:
-        low, high = BOUNDS.get(name, (-np.inf, np.inf))
-        return Value(metric=f"{name}_{self.detector.name}", value=float(synthetic.mean()), class_name=self.class_name,
-                     interval=scatter(synthetic, low, high), floor=float(real.mean()),
-                     floor_interval=scatter(real, low, high), n=self.n, n_real=self.n,
-                     better=BETTER.get(name, "floor"), detector=self.detector.identity, seed=self.seed,
-                     note="; ".join(filter(None, (self.note, self._caution(name, synthetic)))))
-
-    def _caution(self, name: str, synthetic: Scores) -> str:
-        if np.isnan(synthetic).any():
-            least = NEIGHBOURS + 1 if name not in BETTER else 2
-            return f"{self.n} pictures in a half; {name} needs {least}"
-        if name == "fd" and self.n <= self.detector.dim:
-            return (f"mostly bias: {self.n} pictures are too few for {self.detector.dim} features; compare with the "
-                    "floor alone, and rather by kd")
-        return ""
+def _distances(a: Draws, b: Draws) -> tuple[float, float]:
+    if len(a.rows) < 2 or any(each.groups is not None and len(np.unique(each.groups)) < 2 for each in (a, b)):
+        return math.nan, math.nan
+    return kernel_distance(a, b), frechet_distance(a.rows, b.rows)
 
 
-def scatter(samples: Scores, low: float = -np.inf, high: float = np.inf) -> Interval | None:
+def _manifold(real: Draws, fake: Draws) -> tuple[float, float, float, float]:
+    for each in (real, fake):
+        largest = 1 if each.groups is None else np.unique(each.groups, return_counts=True)[1].max(initial=1)
+        if len(each.rows) - largest < NEIGHBOURS:
+            return math.nan, math.nan, math.nan, math.nan
+    found = manifold(real.rows, fake.rows, k=NEIGHBOURS, groups_real=real.groups, groups_fake=fake.groups)
+    return found.precision, found.recall, found.density, found.coverage
+
+
+def scatter(samples: Scores, name: str) -> Interval | None:
     """Return the 95 % interval of the mean of half-sample values, cut to what is possible; None where unknown."""
-    if len(samples) < 2 or np.isnan(samples).any():
+    if np.isnan(samples).any():
         return None
+    low, high = BOUNDS.get(name, (0.0, 1.0))
     reach = NORMAL_95 * samples.std(ddof=1)
     return float(max(samples.mean() - reach, low)), float(min(samples.mean() + reach, high))
 
 
 def _to_training(seen: Seen, detector: Detector, world: World, seed: int) -> list[Value]:
     """Return the distances of synthetic pictures to training scans: Frechet of all, kernel of LIMIT of each."""
-    sums = []
-    for rows in (seen.real, seen.fake):
-        moments = Moments(rows.shape[1])
-        for begin in range(0, len(rows), CHUNK)[world.rank::world.size]:
-            moments.update(torch.from_numpy(np.array(rows[begin:begin + CHUNK])))
-        moments.all_reduce_(world)
-        sums.append(moments)
+    sums = [Moments.of(each.rows, world=world) for each in (seen.real, seen.fake)]
     rng = np.random.default_rng(seed)
-    some = [rows[np.sort(rng.permutation(len(rows))[:LIMIT])] for rows in (seen.real, seen.fake)]
+    scans, drawn = (some(each, np.sort(rng.permutation(len(each.rows))[:LIMIT])) for each in (seen.real, seen.fake))
     enough = min(moments.n for moments in sums) > 1
-    found = {"kd": (kernel_distance(*some) if enough else np.nan, len(some[1]), len(some[0])),
-             "fd": (frechet_of_moments(*sums) if enough else np.nan, len(seen.fake), len(seen.real))}
+    found = {"kd": (kernel_distance(scans, drawn) if enough else math.nan, len(drawn.rows), len(scans.rows)),
+             "fd": (frechet_of_moments(*sums) if enough else math.nan, sums[1].n, sums[0].n)}
     note = "to training scans; no floor" if enough else "needs two pictures of each"
-    return [Value(metric=f"{name}_{detector.name}_train", value=value, n=n, n_real=n_real, better="lower",
-                  detector=detector.identity, seed=seed, note=note) for name, (value, n, n_real) in found.items()]
+    return [Value(metric=f"{name}_train_{detector.name}", value=value, n=n, n_real=n_real, better="lower",
+                  detector=detector.identity, resize=resize_rule(detector), seed=seed, note=note)
+            for name, (value, n, n_real) in found.items()]

@@ -2,15 +2,20 @@
 
 Binkowski et al. 2018 ("Demystifying MMD GANs", Section 4 and Eq. 4), as KID with other features. Its mean over samples
 of one distribution is zero at any count, so that it can be below zero; it is the distance to look at where there are
-few pictures.
+few pictures. That holds for independent pictures: scans of one patient are nearly equal, so that pairs of them are left
+out where it is told who is who.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch.nn.functional import one_hot
 
 from stylegan_oct.metrics.moments import CHUNK, Rows
+
+Places = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -21,15 +26,42 @@ class Spread:
     sd: float
 
 
-def kernel_distance(a: Rows, b: Rows) -> float:
-    """Return the unbiased squared discrepancy between the features [N, d] and [M, d], of two rows or more each.
+@dataclass(frozen=True)
+class Draws:
+    """Features and how they were drawn.
 
-    The kernel is (x . y / d + 1)^3; a picture is not paired with itself.
+    Args:
+        rows: [N, d].
+        groups: int64 [N], equal for pictures that are no independent draws, such as scans of one patient; default: all
+            are independent.
+        labels: int64 [N], classes with shares that are fixed, not drawn; default: one.
     """
-    n, m = len(a), len(b)
-    assert min(n, m) > 1, (n, m)
-    within = _kernel_sum(a, a, diagonal=False) / (n * (n - 1)) + _kernel_sum(b, b, diagonal=False) / (m * (m - 1))
-    return within - 2 * _kernel_sum(a, b, diagonal=True) / (n * m)
+
+    rows: Rows
+    groups: Places | None = None
+    labels: Places | None = None
+
+    def strata(self, begin: int, classes: int) -> torch.Tensor:
+        """Return which class each row of a block belongs to, [n, classes], one-hot."""
+        n = len(self.rows[begin:begin + CHUNK])
+        if self.labels is None:
+            return one_hot(torch.zeros(n, dtype=torch.int64), classes).double()
+        return one_hot(torch.from_numpy(self.labels[begin:begin + CHUNK]), classes).double()
+
+    def shares(self, classes: int) -> torch.Tensor:
+        """Return the share of each class, [classes]."""
+        labels = np.zeros(len(self.rows), np.int64) if self.labels is None else self.labels
+        return torch.from_numpy(np.bincount(labels, minlength=classes) / len(labels))
+
+
+def kernel_distance(a: Rows | Draws, b: Rows | Draws) -> float:
+    """Return the unbiased squared discrepancy between the features [N, d] and [M, d].
+
+    The kernel is (x . y / d + 1)^3. Pairs of one group are left out; pairs are averaged by class first, as fixed shares
+    would otherwise bias it downwards. Time grows with the pairs, memory does not. NaN where a class has no pair.
+    """
+    a, b = (each if isinstance(each, Draws) else Draws(each) for each in (a, b))
+    return _mean_kernel(a, a) + _mean_kernel(b, b) - 2 * _mean_kernel(a, b)
 
 
 def kernel_distance_of_subsets(a: Rows, b: Rows, *, subsets: int = 100, size: int = 1000, seed: int = 0) -> Spread:
@@ -52,17 +84,23 @@ def _some(rows: Rows, count: int, rng: np.random.Generator) -> Rows:
     return chosen
 
 
-def _kernel_sum(a: Rows, b: Rows, *, diagonal: bool) -> float:
-    """Return the sum of the kernel over all pairs, a block at a time; with or without the pairs of equal rows."""
-    total = 0.0
-    for begin in range(0, len(a), CHUNK):
-        x = _block(a, begin)
-        for other in range(0, len(b), CHUNK):
-            values = (x @ _block(b, other).t() / a.shape[1] + 1).pow_(3)
-            total += float(values.sum())
-            if not diagonal and begin == other:
-                total -= float(values.diagonal().sum())
-    return total
+def _mean_kernel(a: Draws, b: Draws) -> float:
+    """Return the mean of the kernel over pairs, a block at a time; over those of different groups where a is b."""
+    classes = 1 + max(0 if each.labels is None else int(each.labels.max()) for each in (a, b))
+    own = (np.arange(len(a.rows)) if a.groups is None else a.groups) if a is b else None
+    totals, counts = torch.zeros(2, classes, classes, dtype=torch.float64)
+    for begin in range(0, len(a.rows), CHUNK):
+        x, rows = _block(a.rows, begin), a.strata(begin, classes)
+        for other in range(0, len(b.rows), CHUNK):
+            values = (x @ _block(b.rows, other).t() / x.shape[1] + 1).pow_(3)
+            counted = torch.ones_like(values)
+            if own is not None:
+                counted -= torch.from_numpy(own[begin:begin + CHUNK, None] == own[other:other + CHUNK]).double()
+            columns = b.strata(other, classes)
+            totals += rows.t() @ (values * counted) @ columns
+            counts += rows.t() @ counted @ columns
+    weights = torch.outer(a.shares(classes), b.shares(classes))
+    return float(torch.where(weights > 0, weights * totals / counts, 0).sum())
 
 
 def _block(rows: Rows, begin: int) -> torch.Tensor:

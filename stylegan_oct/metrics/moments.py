@@ -30,11 +30,12 @@ class Moments:
         self.s2 = torch.zeros(dim, dim, dtype=torch.float64, device=device)
 
     @classmethod
-    def of(cls, rows: Rows, *, device: torch.device | str = "cpu") -> Self:
-        """Return the sums of rows [N, dim], of which a part at a time is in memory."""
+    def of(cls, rows: Rows, *, world: World = World(), device: torch.device | str = "cpu") -> Self:  # noqa: B008
+        """Return the sums of rows [N, dim], of which a part at a time is in memory; the processes share the work."""
         moments = cls(rows.shape[1], device)
-        for begin in range(0, len(rows), CHUNK):
+        for begin in range(0, len(rows), CHUNK)[world.rank::world.size]:
             moments.update(torch.from_numpy(np.array(rows[begin:begin + CHUNK])))
+        moments.all_reduce_(world)
         return moments
 
     def update(self, features: Tensor) -> None:

@@ -5,6 +5,9 @@ pictures. Observations of real scans are kept beside their archive, for the owne
 hashes of the pictures and of the observer.
 """
 
+import contextlib
+import secrets
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -14,12 +17,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dnnlib.errors import DataError
+from dnnlib.files import hold_lock
 from stylegan_oct.features.detector import Detector
 from stylegan_oct.metrics.pictures import Pictures
 from torch_utils.distributed import World
 
 Progress = Callable[[int, int], object]
 Rows = NDArray[np.float32]
+
+MARK_SEC = 5.0  # between two marks of how far a pass is; what is lost by a kill
+HEADER = 8      # bytes before the marks, which hold the size of the batches
 
 
 class Observer(Protocol):
@@ -50,45 +57,129 @@ def observe(pictures: Pictures, observers: Sequence[Observer], cache: Path, *, w
     """Return what each observer sees of each picture, [N, dim] by the observer's identity, mapped into memory.
 
     What is in `cache` already is not looked at again; the others see each picture in one common pass, in which the
-    processes take turns batch by batch (they must share the file system).
+    processes, all of one computer, take turns batch by batch. A pass that was cut short goes on where it stopped.
 
     Raises:
         DataError: the files cannot be written.
     """
-    paths = {observer.identity: cache / f"{pictures.identity}-{observer.identity}.npy" for observer in observers}
-    missing = [observer for observer in observers if not paths[observer.identity].exists()]
-    world.barrier()
+    if not len(pictures):
+        return {observer.identity: np.zeros((0, observer.dim), np.float32) for observer in observers}
+    paths = [cache / f"{pictures.identity}-{observer.identity}.npy" for observer in observers]
     try:
-        if missing and len(pictures):
-            _look(pictures, missing, paths, world, batch, progress)
+        with contextlib.ExitStack() as locks:
+            passes = _missing(observers, paths, len(pictures), world, locks)
+            if passes:
+                _look(pictures, passes, world, batch, progress)
+        names = [observer.identity for observer in observers]
+        return {name: np.load(path, mmap_mode="r") for name, path in zip(names, paths, strict=True)}
     except OSError as error:
-        raise DataError(f"Cannot write what was seen of the pictures into {cache}: {error.strerror}.") from error
-    return {identity: np.load(path, mmap_mode="r") for identity, path in paths.items()}
+        raise DataError(f"Cannot write what was seen of the pictures into {cache}: {error.strerror}. Make room, or "
+                        "choose another folder; the same command goes on from here.") from error
 
 
-def _look(pictures: Pictures, observers: Sequence[Observer], paths: dict[str, Path], world: World, batch: int,
-          progress: Progress) -> None:
-    unfinished = {observer.identity: paths[observer.identity].with_name(f".tmp-{paths[observer.identity].name}")
-                  for observer in observers}
+def _missing(observers: Sequence[Observer], paths: Sequence[Path], n: int, world: World,
+             locks: contextlib.ExitStack) -> list["_Pass"]:
+    """Return what is not there yet; the first process decides, as another command may be at work on the same files."""
+    suffixes = []
     if world.is_first:
-        for observer in observers:
-            path = unfinished[observer.identity]
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch(mode=0o600)
-            np.lib.format.open_memmap(path, "w+", np.float32, (len(pictures), observer.dim)).flush()
+        for observer, path in zip(observers, paths, strict=True):
+            suffixes.append("-" if _is_whole(path, (n, observer.dim)) else _suffix(path, locks))
+    shared = world.share(" ".join(suffixes)).split(" ")
+    return [_Pass(observer, path, "" if suffix == "." else suffix)
+            for observer, path, suffix in zip(observers, paths, shared, strict=True) if suffix != "-"]
+
+
+def _suffix(path: Path, locks: contextlib.ExitStack) -> str:
+    """Return "." while holding the lock on the name of an unfinished file, else an addition that is nobody else's."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = hold_lock(path.with_name(f".lock-{path.stem}"))
+    if lock is None:
+        return f".{secrets.token_hex(4)}"
+    locks.enter_context(lock)
+    return "."
+
+
+def _is_whole(path: Path, shape: tuple[int, int]) -> bool:
+    try:
+        return np.load(path, mmap_mode="r").shape == shape  # type: ignore[no-any-return]
+    except (FileNotFoundError, ValueError, EOFError):
+        return False
+
+
+def _look(pictures: Pictures, passes: Sequence["_Pass"], world: World, batch: int, progress: Progress) -> None:
+    """Make the files, for the owner alone, under names that do not look finished."""
+    count = -(-len(pictures) // batch)
+    if world.is_first:
+        for each in passes:
+            each.prepare(len(pictures), batch, count)
     world.barrier()
-    files = {identity: np.lib.format.open_memmap(path, "r+") for identity, path in unfinished.items()}
-    begins = range(0, len(pictures), batch)
-    for begin in begins[world.rank::world.size]:
-        rows = range(begin, min(begin + batch, len(pictures)))
-        pixels = pictures.read(rows)
-        for observer in observers:
-            files[observer.identity][rows.start:rows.stop] = observer(pixels).numpy()
+    for each in passes:
+        each.open()
+    _take_turns(pictures, passes, world, batch, count, progress)
+    world.barrier()
+    if world.is_first:
+        for each in passes:
+            each.finish()
+    world.barrier()
+
+
+def _take_turns(pictures: Pictures, passes: Sequence["_Pass"], world: World, batch: int, count: int,
+                progress: Progress) -> None:
+    started = time.monotonic()
+    unmarked = []
+    for number in range(world.rank, count, world.size):
+        rows = range(number * batch, min((number + 1) * batch, len(pictures)))
+        waiting = [each for each in passes if not each.marks[number]]
+        if waiting:
+            pixels = pictures.read(rows)
+            for each in waiting:
+                each.rows[rows.start:rows.stop] = each.observer(pixels).numpy()
+            unmarked.append(number)
+        if time.monotonic() - started > MARK_SEC or number + world.size >= count:
+            for each in passes:
+                each.mark(unmarked)
+            started, unmarked = time.monotonic(), []
         progress(min(rows.stop + batch * (world.size - 1), len(pictures)), len(pictures))
-    for file in files.values():
-        file.flush()
-    world.barrier()
-    if world.is_first:
-        for identity, path in unfinished.items():
-            path.replace(paths[identity])
-    world.barrier()
+
+
+class _Pass:
+    """The rows of one observer while they are being made, and a mark for each batch that is done."""
+
+    def __init__(self, observer: Observer, path: Path, suffix: str) -> None:
+        self.observer, self._path = observer, path
+        self._rows_path = path.with_name(f".tmp-{path.name}{suffix}")
+        self._marks_path = path.with_name(f".tmp-{path.stem}{suffix}.done")
+        self.rows: np.memmap[tuple[int, ...], np.dtype[np.float32]]
+        self.marks: np.memmap[tuple[int, ...], np.dtype[np.uint8]]
+
+    def prepare(self, n: int, batch: int, count: int) -> None:
+        """Make the files, or keep those of a pass with the same batches that was cut short."""
+        shape, header = (n, self.observer.dim), batch.to_bytes(HEADER, "little")
+        if _is_whole(self._rows_path, shape) and self._marks_path.exists():
+            found = self._marks_path.read_bytes()
+            if found[:HEADER] == header and len(found) == HEADER + count:
+                return
+        self._marks_path.unlink(missing_ok=True)
+        for path in (self._rows_path, self._marks_path):
+            path.unlink(missing_ok=True)
+            path.touch(mode=0o600)
+        np.lib.format.open_memmap(self._rows_path, "w+", np.float32, shape).flush()
+        self._marks_path.write_bytes(header + bytes(count))
+
+    def open(self) -> None:
+        """Map the files into memory."""
+        self.rows = np.lib.format.open_memmap(self._rows_path, "r+")
+        self.marks = np.memmap(self._marks_path, np.uint8, "r+", offset=HEADER)
+
+    def mark(self, batches: Sequence[int]) -> None:
+        """Mark batches as done, after their rows have reached the disk."""
+        self.rows.flush()
+        self.marks[list(batches)] = 1
+        self.marks.flush()
+
+    def finish(self) -> None:
+        """Give the rows the name of a finished file."""
+        assert self.marks.all()
+        self._rows_path.replace(self._path)
+        self._marks_path.unlink()
+

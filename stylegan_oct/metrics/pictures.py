@@ -81,8 +81,8 @@ class DrawnPictures:
         self._G, self.labels, self.seed, self.psi = G, labels, seed, psi
         self.classes = tuple(G.info.classes)
         self.groups = np.arange(len(labels))
-        counts = "-".join(str(n) for n in np.bincount(labels))
-        self.identity = f"drawn-{G.info.sha256[:16]}-{counts}-seed{seed}-psi{psi:g}"
+        kinds = hashlib.sha256(np.asarray(labels, dtype="<i8").tobytes()).hexdigest()[:8]
+        self.identity = f"drawn-{G.info.sha256[:16]}-{len(labels)}-{kinds}-seed{seed}-psi{psi:g}"
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -93,6 +93,38 @@ class DrawnPictures:
         with torch.inference_mode():
             images = self._G(self._G.z([self.seed + row for row in rows]), kinds, psi=self.psi)
         return to_uint8(images).cpu()
+
+
+class SomePictures:
+    """Some of other pictures, each as it is there.
+
+    Args:
+        pictures: to choose from.
+        rows: which, int64 [n].
+    """
+
+    def __init__(self, pictures: Pictures, rows: NDArray[np.int64]) -> None:
+        self._pictures, self._rows = pictures, rows
+        self.classes, self.labels, self.groups = pictures.classes, pictures.labels[rows], pictures.groups[rows]
+        chosen = hashlib.sha256(np.asarray(rows, dtype="<i8").tobytes()).hexdigest()[:8]
+        self.identity = f"{pictures.identity}-{len(rows)}of{len(pictures)}-{chosen}"
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def read(self, rows: Sequence[int]) -> Tensor:
+        """As in `Pictures`."""
+        return self._pictures.read([int(self._rows[row]) for row in rows])
+
+
+def some_of_each(pictures: Pictures, limit: int, *, seed: int = 0) -> Pictures:
+    """Return a random choice of at most `limit` pictures that keeps the shares of the classes; all where they fit."""
+    if len(pictures) <= limit:
+        return pictures
+    rng = np.random.default_rng(seed)
+    rows = [rng.permutation(np.flatnonzero(pictures.labels == label)) for label in np.unique(pictures.labels)]
+    kept = [part[:max(1, limit * len(part) // len(pictures))] for part in rows]
+    return SomePictures(pictures, np.sort(np.concatenate(kept)))
 
 
 def spread_labels(counts: Sequence[int]) -> NDArray[np.int64]:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stylegan_oct.metrics.kernel import Places
 from stylegan_oct.metrics.moments import Rows
 
 BLOCK = 1024  # rows whose distances are in memory at once
@@ -26,7 +27,8 @@ class Manifold:
     coverage: float   # share of real balls that hold a synthetic picture
 
 
-def manifold(real: Rows, fake: Rows, *, k: int = 5, device: torch.device | str = "cpu") -> Manifold:
+def manifold(real: Rows, fake: Rows, *, k: int = 5, groups_real: Places | None = None,
+             groups_fake: Places | None = None, device: torch.device | str = "cpu") -> Manifold:
     """Return how the features [N, d] of real and [M, d] of synthetic pictures lie to each other.
 
     The time grows with N * M; the memory does not, but for the features themselves.
@@ -34,13 +36,15 @@ def manifold(real: Rows, fake: Rows, *, k: int = 5, device: torch.device | str =
     Args:
         real, fake: more than k rows each.
         k: of the published density and coverage; the published precision and recall take 3.
+        groups_real, groups_fake: int64 [N] and [M], equal for scans of one patient: balls reach to the k-th nearest of
+            other patients, or they would show how alike the scans of one are. Default: all are independent.
         device: where distances are computed.
     """
     assert min(len(real), len(fake)) > k, (len(real), len(fake), k)
     # Distances come from products; centred features keep more digits of them.
     centre = np.mean(real[:BLOCK], axis=0, dtype=np.float64).astype(np.float32)
     x, y = (torch.from_numpy(rows - centre).to(device) for rows in (real, fake))
-    reach_real, reach_fake = _reach(x, k), _reach(y, k)
+    reach_real, reach_fake = _reach(x, k, groups_real), _reach(y, k, groups_fake)
     inside_real = torch.zeros(len(y), dtype=torch.int64, device=device)
     inside_fake, covered = [], []
     for begin in range(0, len(x), BLOCK):
@@ -54,13 +58,16 @@ def manifold(real: Rows, fake: Rows, *, k: int = 5, device: torch.device | str =
                     density=float(inside_real.double().mean()) / k, coverage=_share(torch.cat(covered)))
 
 
-def _reach(x: Tensor, k: int) -> Tensor:
-    """Return the squared distance of each row to the k-th nearest other, [N]."""
+def _reach(x: Tensor, k: int, groups: Places | None) -> Tensor:
+    """Return the squared distance of each row to the k-th nearest of other groups, [N]; infinite where there is none.
+
+    Without groups, each row is its own.
+    """
+    own = torch.arange(len(x), device=x.device) if groups is None else torch.from_numpy(groups).to(x.device)
     found = []
     for begin in range(0, len(x), BLOCK):
         distances = _squared(x[begin:begin + BLOCK], x)
-        own = torch.arange(len(distances), device=x.device)
-        distances[own, own + begin] = torch.inf
+        distances.masked_fill_(own[begin:begin + BLOCK, None] == own, torch.inf)
         found.append(distances.kthvalue(k, dim=1).values)
     return torch.cat(found)
 

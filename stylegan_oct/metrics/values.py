@@ -23,5 +23,6 @@ class Value:
     n_real: int | None = None
     better: str = ""                  # "lower", "higher", "floor" (the nearer the better), "" where neither
     detector: str | None = None       # identity of the network that looked: name and hash
+    resize: str = ""                  # what was done to pictures before it looked
     seed: int | None = None           # of what was drawn to measure it
     note: str = ""
