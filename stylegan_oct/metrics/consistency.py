@@ -5,7 +5,6 @@ scans is the most that synthetic ones can be asked for. Distributions of biomark
 the held-out patients with as many synthetic pictures, and with the other half for the floor; `fidelity` tells why.
 """
 
-import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -24,6 +23,7 @@ from stylegan_oct.metrics.biomarkers import Distribution, compare_biomarkers, di
 from stylegan_oct.metrics.intervals import mean_of_shares, wilson
 from stylegan_oct.metrics.observe import Observer, Rows, observe
 from stylegan_oct.metrics.pictures import Pictures
+from stylegan_oct.metrics.sources import source_hash
 from stylegan_oct.metrics.values import Value
 from torch_utils.distributed import World
 
@@ -69,11 +69,7 @@ class BiomarkerObserver:
 
 def measuring_hash(folder: Path = Path(measuring.__file__).parent) -> str:
     """Return a hash of the code that measures: it changes with every constant."""
-    digest = hashlib.sha256()
-    for file in sorted(folder.glob("*.py")):
-        if file.name not in NOT_MEASURING:
-            digest.update(file.name.encode() + b"\0" + file.read_bytes())
-    return digest.hexdigest()[:12]
+    return source_hash(file for file in folder.glob("*.py") if file.name not in NOT_MEASURING)
 
 
 @dataclass(frozen=True, kw_only=True)
