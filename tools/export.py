@@ -54,6 +54,9 @@ The same command goes on with an export that was stopped.
 @click.option("--teacher-input", default="samex3-imagenet", show_default=True, metavar="SIZExCHANNELS-NORM",
               help="What it takes, such as 224x1-unit; norms: unit, signed, imagenet.")
 @click.option("--teacher-classes", metavar="NAMES", help="Its outputs in order. [default: the generator's classes]")
+@click.option("--data-name", default="", metavar="TEXT", help="For the card: the data the generator was trained on.")
+@click.option("--data-licence", default="", metavar="TEXT", help="Their licence.")
+@click.option("--licence", default="other", show_default=True, help="Of the export, such as cc-by-4.0.")
 @click.option("--latents", is_flag=True, help="Add latents.safetensors.")
 @click.option("--corner-mark", is_flag=True, help='Write "synthetic" into a corner of each picture.')
 @click.option("--report", type=click.Path(path_type=Path), metavar="FILE",

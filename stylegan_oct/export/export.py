@@ -10,6 +10,7 @@ import numpy as np
 
 from dnnlib.errors import DataError, UserError
 from stylegan_oct.export import folder
+from stylegan_oct.export.card import KEPT
 from stylegan_oct.export.draw import Tally, draw_pixels
 from stylegan_oct.export.folder import Record
 from stylegan_oct.export.layouts import complete_parts, make_layout, write_part
@@ -17,7 +18,6 @@ from stylegan_oct.export.manifest import Samples
 from stylegan_oct.export.prepare import Job, Progress, Settings, prepare
 from stylegan_oct.export.rules import Rule
 from stylegan_oct.export.seal import seal
-from stylegan_oct.export.select import KEPT
 from torch_utils.distributed import World
 
 
@@ -136,7 +136,7 @@ def _finish(job: Job, record: Record) -> None:
     layout = make_layout(plan.layout, out, job.collection, corner=plan.corner_mark, mapping=job.mapping)
     record = replace(record, drawn=folder.read_tallies(out))
     folder.write_record(out, record)
-    seal(job, layout)
+    seal(job, layout, record)
     folder.clear(out)
 
 

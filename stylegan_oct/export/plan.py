@@ -48,6 +48,9 @@ class Plan:
     teacher_sha256: str | None = None
     teacher_input: str = ""
     teacher_classes: str = ""
+    data_name: str = ""                  # what the generator was trained on, for the card
+    data_licence: str = ""
+    licence: str = "other"               # of the export
 
     def __post_init__(self) -> None:
         assert len(self.counts) == max(len(self.classes), 1) and self.total, (self.classes, self.counts)

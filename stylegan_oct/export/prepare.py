@@ -11,8 +11,10 @@ from dnnlib.errors import ConfigError
 from stylegan_oct.data.archive import Archive
 from stylegan_oct.data.privacy import Key
 from stylegan_oct.data.splits import parse_fractions
+from stylegan_oct.export.card import Facts
 from stylegan_oct.export.clock import Clock
 from stylegan_oct.export.draw import TRIES, Artist
+from stylegan_oct.export.folder import Record
 from stylegan_oct.export.layouts import make_layout
 from stylegan_oct.export.manifest import Collection
 from stylegan_oct.export.plan import BATCH, Plan, counts_like, parse_counts
@@ -60,6 +62,9 @@ class Settings:
     teacher: Path | None = None
     teacher_input: str = "samex3-imagenet"
     teacher_classes: str | None = None  # outputs of the teacher; None: the generator's classes
+    data_name: str = ""
+    data_licence: str = ""
+    licence: str = "other"
     report: Path | None = None
     allow_unreviewed: bool = False
 
@@ -87,6 +92,20 @@ class Job:
     def mapping(self) -> dict[str, str] | None:
         """Names of the classes in the lists of fddm and multieye, where others than usual are asked for."""
         return parse_mapping(self.settings.mapping) if self.settings.mapping else None
+
+    def facts(self, record: Record) -> Facts:
+        """Return what the card tells.
+
+        Raises:
+            ConfigError: the licence cannot be one.
+        """
+        plan, info = self.plan, self.G.info
+        return Facts(layout=plan.layout, collection=self.collection, checkpoint_sha256=info.sha256, nimg=info.nimg,
+                     data_source=info.data_source, psi=plan.psi, data_name=plan.data_name,
+                     data_licence=plan.data_licence, licence=plan.licence, drawn=record.drawn,
+                     conditions=[str(rule) for rule in record.rules], report=self.review,
+                     corner_mark=plan.corner_mark, latents=plan.latents,
+                     teacher=self.teacher.identity if self.teacher else "")
 
     def artist(self, rules: Sequence[Rule]) -> Artist:
         """Return what draws the parts, under rules with their limits."""
@@ -128,6 +147,7 @@ def prepare(settings: Settings, *, device: torch.device | str = "cpu", progress:
     job = Job(settings=settings, G=G, plan=plan, collection=collection, review=review, oracle=oracle, copies=copies,
               teacher=teacher, clock=Clock())
     job.artist(())
+    job.facts(Record(plan=plan))
     return job
 
 
@@ -150,7 +170,8 @@ def _plan(settings: Settings, G: OctGenerator) -> Plan:
                 mapping=settings.mapping or "", corner_mark=settings.corner_mark, latents=settings.latents,
                 biomarkers=settings.biomarkers, oracle_min=settings.oracle_min, rules=rules,
                 teacher_input=settings.teacher_input if settings.teacher else "",
-                teacher_classes=settings.teacher_classes or "" if settings.teacher else "")
+                teacher_classes=settings.teacher_classes or "" if settings.teacher else "",
+                data_name=settings.data_name, data_licence=settings.data_licence, licence=settings.licence)
 
 
 def parse_mapping(text: str) -> dict[str, str]:

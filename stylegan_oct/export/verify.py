@@ -12,7 +12,8 @@ import torch
 from dnnlib.errors import ConfigError, DataError
 from dnnlib.files import sha256_of
 from stylegan_oct.export.draw import draw_pixels, to_picture
-from stylegan_oct.export.folder import SUMS, is_complete, read_record
+from stylegan_oct.export.folder import is_complete, read_record
+from stylegan_oct.export.hashes import SUMS
 from stylegan_oct.export.layouts import WITH_LISTS
 from stylegan_oct.export.manifest import CSV
 from stylegan_oct.export.marks import Marker
