@@ -31,7 +31,7 @@ from dnnlib.progress import progress_bar
 from stylegan_oct.features.detector import load_detector
 from stylegan_oct.features.oct import OctDetector
 from stylegan_oct.metrics.consistency import measure_consistency
-from stylegan_oct.metrics.halves import halve
+from stylegan_oct.metrics.halves import draw_halvings
 from stylegan_oct.metrics.pictures import ArchivePictures, DrawnPictures, Pictures, SomePictures, spread_labels
 from stylegan_oct.metrics.resampling import Resampling, percentile_interval
 from stylegan_oct.metrics.usefulness import Usefulness, UsefulnessSettings, measure_usefulness
@@ -45,7 +45,8 @@ def scans(data: Path, halved: bool) -> tuple[Pictures, Pictures]:
         splits = ArchivePictures(data).splits
         return ArchivePictures(data, ["train"]), ArchivePictures(data, [name for name in splits if name != "train"])
     whole = ArchivePictures(data)
-    found = halve(whole.labels, whole.groups, np.zeros(0, np.int64), len(whole.classes), np.random.default_rng(0))
+    (found,) = draw_halvings(whole.labels, whole.groups, whole.labels, len(whole.classes), number=1, seed=0,
+                             limit=len(whole))
     held_out = np.isin(whole.groups, whole.groups[np.concatenate(found.real[0])])
     return SomePictures(whole, np.flatnonzero(~held_out)), SomePictures(whole, np.flatnonzero(held_out))
 

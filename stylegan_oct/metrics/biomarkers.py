@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from scipy.stats import wasserstein_distance
 
 from stylegan_oct.latent.biomarkers.measure import NAMES, UNITS
-from stylegan_oct.metrics.fidelity import scatter
-from stylegan_oct.metrics.halves import Halving, halve
-from stylegan_oct.metrics.intervals import mean_of_shares, wilson
+from stylegan_oct.metrics.halves import Halving, draw_halvings
+from stylegan_oct.metrics.intervals import from_halves, mean_of_shares, wilson
 from stylegan_oct.metrics.observe import Rows
 from stylegan_oct.metrics.pictures import Pictures
 from stylegan_oct.metrics.values import Value
@@ -64,8 +63,8 @@ def compare_biomarkers(real: Pictures, fake: Pictures, real_rows: Rows, fake_row
         seed: of the halvings.
         halvings: how many.
     """
-    drawn = [halve(real.labels, real.groups, fake.labels, len(real.classes) or 1, np.random.default_rng([seed, number]))
-             for number in range(halvings)]
+    drawn = draw_halvings(real.labels, real.groups, fake.labels, len(real.classes) or 1, number=halvings, seed=seed,
+                          limit=len(real))
     values = []
     for column, name in enumerate(NAMES):
         found, other = (rows[:, column].astype(np.float64) for rows in (real_rows, fake_rows))
@@ -126,8 +125,8 @@ def _by_class(metric: str, scores: Numbers, sizes: list[int], classes: tuple[str
     def value(class_name: str | None, samples: Numbers, n: int, note: str) -> Value:
         synthetic, floor = samples[:, :2].ravel(), samples[:, 2]
         return Value(metric=metric, class_name=class_name, value=float(synthetic.mean()), n=n, n_real=n, note=note,
-                     interval=scatter(synthetic, 0.0), floor=None if np.isnan(floor).any() else float(floor.mean()),
-                     floor_interval=scatter(floor, 0.0), better="lower", **same)
+                     interval=from_halves(synthetic), floor=None if np.isnan(floor).any() else float(floor.mean()),
+                     floor_interval=from_halves(floor), better="lower", **same)
 
     good: NDArray[np.bool_] = np.array([np.isfinite(part).all() for part in scores])
     lacking = "measured in too few pictures, or alike in all real ones"

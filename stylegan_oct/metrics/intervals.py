@@ -1,8 +1,11 @@
-"""Intervals of shares."""
+"""Intervals of shares and of distances."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from stylegan_oct.metrics.values import Interval, Value
 
@@ -50,3 +53,11 @@ def mean_of_shares(values: Sequence[Value]) -> Value:
         floor_interval=mean_interval(floors, [value.floor_interval for value in with_floor if value.floor_interval])
         if floors else None, n=sum(value.n or 0 for value in values), n_real=sum(value.n_real or 0 for value in values),
         note=f"mean of the classes; not both known of {lacking}" if lacking else "mean of the classes")
+
+
+def from_halves(distances: NDArray[np.float64]) -> Interval | None:
+    """Return the 95 % interval of a mean of distances between half-samples, as `fidelity` explains; none below 0."""
+    if len(distances) < 2 or np.isnan(distances).any():
+        return None
+    middle, reach = float(distances.mean()), NORMAL_95 * float(distances.std(ddof=1))
+    return max(middle - reach, 0.0), middle + reach
