@@ -1,15 +1,57 @@
 """A bootstrap over patients and over trainings at once."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import t as student_t
 
+from stylegan_oct.metrics.intervals import NORMAL_95
 from stylegan_oct.metrics.values import Interval
 
 Numbers = NDArray[np.float64]
 
 CELLS = 1 << 22  # weights in memory at once
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A score by resamples and by trainings.
+
+    Args:
+        resamples: [resamples + 1], the sample itself first.
+        by_training: [trainings].
+    """
+
+    resamples: Numbers
+    by_training: Numbers
+
+    @property
+    def value(self) -> float:
+        """The score of the sample itself."""
+        return float(self.resamples[0])
+
+    def __sub__(self, other: "Estimate") -> "Estimate":
+        return Estimate(self.resamples - other.resamples, self.by_training - other.by_training)
+
+    def interval(self, low: float = 0.0, high: float = 1.0) -> Interval | None:
+        """Return the 95 % interval, between `low` and `high`.
+
+        The middle 95 % of the resamples, stretched about the value as a t distribution is wider than a normal one: as
+        much as few trainings ask for, by the share of the variance that is theirs (Satterthwaite 1946). None where
+        all resamples are alike, since a bootstrap knows nothing beyond its sample.
+        """
+        known = self.resamples[1:][np.isfinite(self.resamples[1:])]
+        if len(known) < 2 or np.isnan(self.value) or np.ptp(known) == 0:
+            return None
+        trainings = len(self.by_training)
+        stretch = 1.0
+        if trainings > 1:
+            part = min(self.by_training.var(ddof=1) / trainings / known.var(ddof=1), 1.0)
+            stretch = float(student_t.ppf(0.975, (trainings - 1) / max(part, 1e-3)**2)) / NORMAL_95
+        ends = self.value + stretch * (np.quantile(known, (0.025, 0.975)) - self.value)
+        return float(max(ends[0], low)), float(min(ends[1], high))
 
 
 class Resampling:
@@ -44,14 +86,13 @@ class Resampling:
         for begin in range(0, len(self._times), step):
             yield self._times[begin:begin + step][:, self._patients]
 
-    def over_trainings(self, scores: Numbers) -> Numbers:
-        """Return the mean over the trainings of each resample, [resamples + 1, ...].
+    def estimate(self, scores: Numbers) -> Estimate:
+        """Return the mean over the trainings.
 
         Args:
-            scores: [trainings, resamples + 1, ...].
+            scores: [trainings, resamples + 1], those of one training with the weights of each resample.
         """
-        mean: Numbers = np.einsum("tr...,rt->r...", scores, self._trainings)
-        return mean
+        return Estimate(np.einsum("tr,rt->r", scores, self._trainings), scores[:, 0])
 
 
 def _draw(n: int, count: int, rng: np.random.Generator) -> Numbers:
@@ -66,12 +107,3 @@ def main_classes(labels: NDArray[np.int64], groups: NDArray[np.int64]) -> tuple[
     counts = np.zeros((patients.max(initial=-1) + 1, labels.max(initial=0) + 1), np.int64)
     np.add.at(counts, (patients, labels), 1)
     return patients.astype(np.int64), counts.argmax(axis=1)
-
-
-def percentile_interval(resamples: Numbers) -> Interval | None:
-    """Return where the middle 95 % lie; None where there are none."""
-    known = resamples[np.isfinite(resamples)]
-    if len(known) < 2:
-        return None
-    low, high = np.quantile(known, (0.025, 0.975))
-    return float(low), float(high)

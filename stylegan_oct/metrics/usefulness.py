@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from dnnlib.errors import DataError
 from stylegan_oct.classes import CLASSES
 from stylegan_oct.metrics.arms import QUICK, Arm, Classifiers, Probabilities, UsefulnessSettings
-from stylegan_oct.metrics.classify import score_keys, score_table
+from stylegan_oct.metrics.classify import Key, score_keys, score_table
 from stylegan_oct.metrics.pictures import Pictures
-from stylegan_oct.metrics.resampling import Resampling, percentile_interval
+from stylegan_oct.metrics.resampling import Estimate, Resampling
 from stylegan_oct.metrics.values import Interval, Value
 from torch_utils.distributed import World
 
@@ -25,6 +25,7 @@ __all__ = ["BAR", "QUICK", "CurvePoint", "Usefulness", "UsefulnessSettings", "me
 
 Progress = Callable[[int, int], object]
 Numbers = NDArray[np.float64]
+Scores = dict[Arm, dict[Key, Estimate]]
 
 URGENT = ("CNV", "DME")    # to be seen by a doctor at once; the others of CLASSES are not
 BAR = 0.01                 # AUC lost by training on synthetic scans, urgent against not: .99 and .98 (Zheng 2020)
@@ -84,9 +85,10 @@ def measure_usefulness(train: Pictures, held_out: Pictures, fake: Pictures,
     said = classifiers.say(progress)
     urgent, why = urgent_classes(train.classes)
     scores = score_arms(said, held_out, settings, urgent)
-    table = _Table(scores, score_keys(len(train.classes), urgent), classifiers.arms)
-    return Usefulness(values=_values(table, train, held_out, fake, settings, classifiers.identity, why),
-                      curve=table.curve())
+    values = _values(scores, train, held_out, fake, settings, classifiers.identity)
+    if not urgent:
+        values.append(Value(metric="tstr_auc_urgent", value=math.nan, better="higher", note=why))
+    return Usefulness(values=values, curve=curve_of(scores))
 
 
 def check_pictures(train: Pictures, held_out: Pictures, fake: Pictures) -> None:
@@ -121,86 +123,81 @@ def urgent_classes(classes: Sequence[str]) -> tuple[list[int], str]:
 
 
 def score_arms(said: dict[Arm, Probabilities], held_out: Pictures, settings: UsefulnessSettings,
-               urgent: Sequence[int]) -> dict[Arm, tuple[Numbers, Numbers]]:
-    """Return for each arm the scores of the resamples, [resamples + 1, keys], and of the seeds, [seeds, keys]."""
+               urgent: Sequence[int]) -> Scores:
+    """Return the scores of each arm.
+
+    Args:
+        said: probabilities of each arm, [seeds, N, classes].
+        held_out: the N scans that they are of.
+        settings: whose seeds and resamples count.
+        urgent: classes that are urgent; none leaves those scores out.
+    """
     resampling = Resampling(held_out.labels, held_out.groups, settings.seeds, settings.resamples,
                             np.random.default_rng(settings.seed))
     parts: dict[Arm, list[Numbers]] = {arm: [] for arm in said}
     for weights in resampling.weights():
         for arm, probabilities in said.items():
             parts[arm].append(np.stack([score_table(one, held_out.labels, weights, urgent) for one in probabilities]))
-    tables = {arm: np.concatenate(found, axis=1) for arm, found in parts.items()}
-    return {arm: (resampling.over_trainings(table), table[:, 0]) for arm, table in tables.items()}
+    keys = score_keys(len(held_out.classes), urgent)
+    scores: Scores = {}
+    for arm, found in parts.items():
+        table = np.concatenate(found, axis=1)  # [seeds, resamples + 1, keys]
+        scores[arm] = {key: resampling.estimate(table[:, :, place]) for place, key in enumerate(keys)}
+    return scores
 
 
-class _Table:
-    """The scores of all arms."""
-
-    def __init__(self, scores: dict[Arm, tuple[Numbers, Numbers]], keys: list[tuple[str, int | None]],
-                 arms: list[Arm]) -> None:
-        self._scores, self.keys = scores, keys
-        self.synthetic, self.fewest, self.all = arms[0], arms[1:3], arms[-2:]  # of two: real, both
-
-    def resamples(self, arm: Arm, key: tuple[str, int | None]) -> Numbers:
-        return self._scores[arm][0][:, self.keys.index(key)]
-
-    def curve(self) -> list[CurvePoint]:
-        """Return the points of all arms."""
-        points = []
-        for arm, (_, by_seed) in self._scores.items():
-            for metric in ON_CURVE:
-                if (metric, None) in self.keys:
-                    found = self.resamples(arm, (metric, None))
-                    points.append(CurvePoint(
-                        arm=arm.name, metric=metric, patients=arm.patients, scans=arm.scans, value=float(found[0]),
-                        interval=percentile_interval(found[1:]),
-                        by_seed=tuple(by_seed[:, self.keys.index((metric, None))].tolist())))
-        return points
+def curve_of(scores: Scores) -> list[CurvePoint]:
+    """Return the points of all arms."""
+    return [CurvePoint(arm=arm.name, metric=metric, patients=arm.patients, scans=arm.scans, value=found.value,
+                       interval=found.interval(), by_seed=tuple(found.by_training.tolist()))
+            for arm, table in scores.items() for (metric, label), found in table.items()
+            if metric in ON_CURVE and label is None]
 
 
-def _values(table: _Table, train: Pictures, held_out: Pictures, fake: Pictures, settings: UsefulnessSettings,
-            identity: str, why: str) -> list[Value]:
-    def value(metric: str, label: int | None, found: Numbers, floor: Numbers | None = None, **more: str) -> Value:
-        return Value(metric=metric, value=float(found[0]), class_name=None if label is None else train.classes[label],
-                     interval=percentile_interval(found[1:]), n=len(fake), n_real=len(held_out), detector=identity,
-                     floor=None if floor is None or math.isnan(floor[0]) else float(floor[0]),
-                     floor_interval=None if floor is None else percentile_interval(floor[1:]), seed=settings.seed,
-                     **{"better": "higher", **more})
-
-    def compared(name: str, key: tuple[str, int | None], less: Arm, more: Arm, better: str, note: str) -> Value:
-        return value(name, None, table.resamples(more, key) - table.resamples(less, key), better=better, note=note)
+def _values(scores: Scores, train: Pictures, held_out: Pictures, fake: Pictures, settings: UsefulnessSettings,
+            identity: str) -> list[Value]:
+    def value(metric: str, class_name: str | None, found: Estimate, floor: Estimate | None, low: float, better: str,
+              note: str) -> Value:
+        known = floor is not None and not math.isnan(floor.value)
+        return Value(metric=metric, value=found.value, class_name=class_name, interval=found.interval(low),
+                     floor=floor.value if known and floor else None, n=len(fake), n_real=len(held_out),
+                     floor_interval=floor.interval() if known and floor else None, better=better, detector=identity,
+                     seed=settings.seed, note=note)
 
     remark = _remark(train, held_out, fake, settings)
-    values = [value(f"tstr_{name}", label, table.resamples(table.synthetic, (name, label)),
-                    table.resamples(table.all[0], (name, label)), note=remark if label is None else
-                    _absence(label, held_out, fake)) for name, label in table.keys]
-    for metric in [metric for metric in ON_CURVE if (metric, None) in table.keys]:
-        gap = compared(f"gap_{metric}", (metric, None), table.synthetic, table.all[0], "lower", remark)
-        values.append(gap if metric == "accuracy" else against_bar(gap, table.resamples(table.all[0], (metric, None))))
-        for suffix, (real, both) in (("", table.all), ("_fewest", table.fewest)):
-            values.append(compared(f"gain_{metric}{suffix}", (metric, None), real, both, "higher",
-                                   f"added to {real.scans} real scans of {real.patients} patients; {remark}"))
-    if why:
-        values.append(Value(metric="tstr_auc_urgent", value=math.nan, better="higher", note=why))
+    arms = list(scores)
+    synthetic, fewest, every = scores[arms[0]], arms[1:3], arms[-2:]  # the last two: real, both
+    values = [value(f"tstr_{name}", None if label is None else train.classes[label], found,
+                    scores[every[0]][name, label], 0.0, "higher",
+                    remark if label is None else _absence(label, held_out, fake))
+              for (name, label), found in synthetic.items()]
+    for metric in [metric for metric in ON_CURVE if (metric, None) in synthetic]:
+        real = scores[every[0]][metric, None]
+        gap = value(f"gap_{metric}", None, real - synthetic[metric, None], None, -1.0, "lower", remark)
+        values.append(gap if metric == "accuracy" else against_bar(gap, real))
+        for suffix, (less, more) in (("", every), ("_fewest", fewest)):
+            gain = scores[more][metric, None] - scores[less][metric, None]
+            values.append(value(f"gain_{metric}{suffix}", None, gain, None, -1.0, "higher",
+                                f"added to {less.scans} real scans of {less.patients} patients; {remark}"))
     return values
 
 
-def against_bar(gap: Value, real: Numbers) -> Value:
+def against_bar(gap: Value, real: Estimate) -> Value:
     """Return the gap with a note on whether it is within the published bar.
 
     Args:
         gap: between two AUCs.
-        real: AUC of the classifier trained on real scans, [resamples + 1].
+        real: AUC of the classifier trained on real scans.
     """
-    interval, reached = gap.interval, percentile_interval(real[1:])
-    if interval is None or reached is None:
+    low, high = gap.interval or (gap.value, gap.value)
+    reached = real.interval() or (real.value, real.value)
+    if math.isnan(gap.value):
         return gap
-    low, high = interval
     if reached[0] <= 0.5:
         stands = "not judged, as real scans alone teach the classifier nothing either: too few, or trained too short"
     else:
         stands = "met" if high <= BAR else "missed" if low > BAR else "neither met nor missed within the interval"
-    bar = f"published bar {BAR:g} (Zheng 2020, urgent against not): {stands}; real scans reach {real[0]:.3f}"
+    bar = f"published bar {BAR:g} (Zheng 2020, urgent against not): {stands}; real scans reach {real.value:.3f}"
     return replace(gap, note=f"{bar}; {gap.note}")
 
 
