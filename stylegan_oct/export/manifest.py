@@ -30,6 +30,7 @@ ROWS_AT_ONCE = 4096
 TYPES = {str: "string", int: "int64", float: "float64", bool: "bool"}
 
 Cell = str | int | float | bool | None
+MISSING: dict[type, Cell] = {float: math.nan, str: ""}
 Samples = Iterable[tuple["Item", NDArray[np.uint8]]]  # pictures [R, R] grey or [R, R, 3] RGB
 Rows = Callable[[], Iterator["Item"]]  # begins anew at each call, so that rows need not be kept in memory
 
@@ -171,11 +172,17 @@ class Manifest:
         """Return the values by column; None where there is none."""
         return {column.name: _cell(column.value(item)) for column in self.columns}
 
+    def typed_row(self, item: Item) -> dict[str, Cell]:
+        """Return the values for readers of JSON that guess types from the first rows: NaN or "" for none."""
+        row = self.row(item)
+        return {column.name: MISSING.get(column.kind) if row[column.name] is None else row[column.name]
+                for column in self.columns}
+
     def schema(self) -> dict[str, Any]:
         """Return what manifest.schema.json holds."""
         fields = [{"name": column.name, "type": TYPES[column.kind], "unit": column.unit, "meaning": column.meaning}
                   for column in self.columns]
-        return {"format": 1, "fields": fields, "missing": "empty in CSV, null elsewhere"}
+        return {"format": 1, "fields": fields, "missing": "empty in CSV, null in parquet, NaN or an empty text in JSON"}
 
     def write(self, out: Path, rows: Iterable[Item]) -> list[Path]:
         """Write the manifest as CSV, with its schema, and as parquet where pyarrow is installed; return the files.

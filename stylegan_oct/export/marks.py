@@ -54,7 +54,7 @@ class Marker:
             picture = np.repeat(picture[:, :, np.newaxis], 3, axis=2)
         if not self.corner:
             return np.ascontiguousarray(picture)
-        tag = corner_tag(picture.shape[1])
+        tag = corner_tag(picture.shape[1])[:picture.shape[0], :picture.shape[1]]
         marked = picture.copy()
         marked[:tag.shape[0], :tag.shape[1]] = tag if picture.ndim == 2 else tag[:, :, np.newaxis]
         return marked

@@ -62,6 +62,8 @@ def finish_parts(layout: Layout, out: Path) -> Rows:
         DataError: a file cannot be written, or what a part left is damaged.
     """
     with disk_errors(out):
+        for left in out.rglob(".tmp-*"):  # by a process that was killed while it wrote
+            left.unlink()
         return layout.finish(lambda: read_parts(out))
 
 

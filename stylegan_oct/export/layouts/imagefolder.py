@@ -7,7 +7,6 @@ differ: a missing number is written as NaN, which is read as a number, and a mis
 
 import contextlib
 import json
-import math
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,7 +17,6 @@ from stylegan_oct.export.marks import Marker
 
 FOLDER = "images"
 METADATA = "metadata.jsonl"
-MISSING = {float: math.nan, str: ""}
 
 
 class ImageFolder:
@@ -42,8 +40,7 @@ class ImageFolder:
             for item in rows():
                 if item.split not in files:
                     files[item.split] = stack.enter_context(atomic_write(self._out / FOLDER / item.split / METADATA))
-                row = {column.name: MISSING.get(column.kind) if value is None else value
-                       for column, value in zip(manifest.columns, manifest.row(item).values(), strict=True)}
+                row = manifest.typed_row(item)
                 row["file_name"] = item.file_name.removeprefix(f"{FOLDER}/{item.split}/")
                 files[item.split].write(json.dumps(row) + "\n")
         return rows

@@ -37,7 +37,7 @@ class WebDataset:
                                sha256=hashlib.sha256(stamped.png).hexdigest())
                 manifest = manifest or Manifest(item)
                 shards[split].add(f"{key}.png", stamped.png)
-                shards[split].add(f"{key}.json", json.dumps(manifest.row(item)).encode())
+                shards[split].add(f"{key}.json", json.dumps(manifest.typed_row(item)).encode())
                 shards[split].add(f"{key}.cls", str(item.label_id).encode())
                 items.append(item)
         return items
