@@ -26,7 +26,7 @@ from stylegan_oct.metrics.frechet import frechet_distance, frechet_of_moments
 from stylegan_oct.metrics.halves import Halving, draw_halvings, join
 from stylegan_oct.metrics.kernel import Draws, Places, kernel_distance
 from stylegan_oct.metrics.moments import CHUNK, Moments, Rows
-from stylegan_oct.metrics.observe import Embedding, Progress, observe
+from stylegan_oct.metrics.observe import Embedding, Progress, observe, resize_rule
 from stylegan_oct.metrics.pictures import Pictures
 from stylegan_oct.metrics.prdc import manifold
 from stylegan_oct.metrics.values import Interval, Value
@@ -127,11 +127,6 @@ def check_finite(rows: Rows, identity: str, what: str) -> None:
     if bad:
         raise DataError(f"{identity} gives features that are no numbers for {bad} of {len(rows)} {what}: the detector, "
                         "or what it looked at, is damaged. Mend that and remove the cached features.")
-
-
-def resize_rule(detector: Detector) -> str:
-    """Return what `Detector.embed` does to pictures first."""
-    return "none" if detector.size is None else f"bilinear, antialiased, to {detector.size} px"
 
 
 class _Study:

@@ -52,6 +52,11 @@ class Embedding:
         return self.detector.embed(pixels)
 
 
+def resize_rule(detector: Detector) -> str:
+    """Return what `Detector.embed` does to pictures first."""
+    return "none" if detector.size is None else f"bilinear, antialiased, to {detector.size} px"
+
+
 def observe(pictures: Pictures, observers: Sequence[Observer], cache: Path, *, world: World = World(),  # noqa: B008
             batch: int = 64, progress: Progress = lambda *_: None) -> dict[str, Rows]:
     """Return what each observer sees of each picture, [N, dim] by the observer's identity, mapped into memory.
