@@ -3,9 +3,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from stored_pictures import CLASSES, FieldsDetector, StoredPictures
 
 from dnnlib.errors import DataError
-from stored_pictures import CLASSES, FieldsDetector, StoredPictures
 from stylegan_oct.metrics.fidelity import METRICS, measure_fidelity
 from stylegan_oct.metrics.halves import draw_halvings, join
 from stylegan_oct.metrics.values import Value

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from generator_file import write_generator
 from torch import Tensor, nn
 
 from dnnlib.errors import CheckpointError, ConfigError
-from generator_file import write_generator
 from stylegan_oct.features.inception import Inception, InceptionDetector
 from stylegan_oct.metrics import official
 from stylegan_oct.metrics.official import OfficialInception, OfficialVgg16, measure_official, resize_as_tensorflow

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
-
 from generator_file import write_generator
 from stored_pictures import FieldsDetector
+from torch import Tensor
+
 from stylegan_oct.metrics.path_length import interval_of, measure_path_lengths, path_lengths, slerp, trimmed_mean
 
 
