@@ -13,6 +13,7 @@ from stylegan_oct.latent.biomarkers.measure import NAMES, UNITS
 
 THIRDS = ("lower-third", "middle-third", "upper-third")
 LEAST_PILOT = 30    # pictures that a third is found on
+LARGEST_THIRD = 0.5  # share that may lie in a third where values are equal: drusen of healthy eyes are all 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,10 +46,13 @@ class Rule:
                             f"pictures of the pilot; {LEAST_PILOT} are needed to find its {self.third}. Give limits: "
                             f"--biomarker {self.biomarker}=LOW-HIGH")
         first, second = np.quantile(known, (1 / 3, 2 / 3)).tolist()
-        if first == known.min() and self.third != THIRDS[2]:
-            first = float(np.nextafter(first, np.inf))
-        limits = {THIRDS[0]: (None, first), THIRDS[1]: (first, second), THIRDS[2]: (second, None)}[self.third]
-        return replace(self, class_name=class_name, low=limits[0], high=limits[1], pilot=len(known))
+        low, high = {THIRDS[0]: (None, first), THIRDS[1]: (first, second), THIRDS[2]: (second, None)}[self.third]
+        rule = replace(self, class_name=class_name, low=low, high=high, pilot=len(known))
+        share = float(rule.holds(known).mean())
+        if share > LARGEST_THIRD:
+            raise DataError(f"{self.biomarker} has the same value in so many {class_name} pictures that {share:.0%} would "
+                            f"be its {self.third}. Give limits: --biomarker {class_name}:{self.biomarker}=LOW-HIGH")
+        return rule
 
     def __str__(self) -> str:
         """Return it as a person would say it: DRUSEN drusen_area_mm2 at least 0.021 mm2 (upper-third of 240)."""
