@@ -14,7 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from torch_utils.ops.dispatch import Impl, use_reference
+from torch_utils.ops._build import launch
+from torch_utils.ops.dispatch import Impl, kernels_run, use_reference
+from torch_utils.ops.launches import bias_act_launch
 
 _SELU_SCALE, _SELU_ALPHA = 1.0507009873554804934, 1.6732632423543772848  # Klambauer et al. 2017, Eq. 14
 
@@ -137,14 +139,12 @@ torch.library.define("torch_utils::bias_act_grad", "(Tensor g, Tensor? saved, Te
                      "float alpha, float gain, float? clamp) -> Tensor")
 
 
-@torch.library.impl("torch_utils::bias_act", ("cpu", "cuda"))
-def _kernel(x: Tensor, b: Tensor | None, dim: int, act: str, alpha: float, gain: float,
+def _on_cpu(x: Tensor, b: Tensor | None, dim: int, act: str, alpha: float, gain: float,
             clamp: float | None) -> Tensor:
     return _reference(x, b, dim, act, alpha, gain, clamp)
 
 
-@torch.library.impl("torch_utils::bias_act_grad", ("cpu", "cuda"))
-def _grad_kernel(g: Tensor, saved: Tensor | None, b: Tensor | None, order: int, dim: int, act: str, alpha: float,
+def _grad_on_cpu(g: Tensor, saved: Tensor | None, b: Tensor | None, order: int, dim: int, act: str, alpha: float,
                  gain: float, clamp: float | None) -> Tensor:
     """Return g * gain * act^(order)(x + b), and 0 where the output was clamped.
 
@@ -172,6 +172,49 @@ def _grad_kernel(g: Tensor, saved: Tensor | None, b: Tensor | None, order: int, 
     # 0 where |y| >= clamp, in one pass and in place.
     torch.ops.aten.hardtanh_backward.grad_input(dx, saved, -clamp, clamp, grad_input=dx)
     return dx
+
+
+def _on_cuda(x: Tensor, b: Tensor | None, dim: int, act: str, alpha: float, gain: float,
+             clamp: float | None) -> Tensor:
+    return (_by_kernel if kernels_run() else _on_cpu)(x, b, dim, act, alpha, gain, clamp)
+
+
+def _grad_on_cuda(g: Tensor, saved: Tensor | None, b: Tensor | None, order: int, dim: int, act: str, alpha: float,
+                  gain: float, clamp: float | None) -> Tensor:
+    return (_grad_by_kernel if kernels_run() else _grad_on_cpu)(g, saved, b, order, dim, act, alpha, gain, clamp)
+
+
+def _by_kernel(x: Tensor, b: Tensor | None, dim: int, act: str, alpha: float, gain: float,
+               clamp: float | None) -> Tensor:
+    y = torch.empty_like(x)
+    x, b = _as_laid_out(x, y), None if b is None else b.contiguous()
+    if y.numel():
+        launch(bias_act_launch(y, x, b, None, order=0, dim=dim, act=act, alpha=alpha, gain=gain, clamp=clamp), x.device)
+    return y
+
+
+def _grad_by_kernel(g: Tensor, saved: Tensor | None, b: Tensor | None, order: int, dim: int, act: str, alpha: float,
+                    gain: float, clamp: float | None) -> Tensor:
+    """As `_grad_on_cpu`."""
+    if ACTIVATIONS[act].derivative is None and order > 1:
+        return torch.zeros_like(g)
+    y = torch.empty_like(g if saved is None else saved)
+    g, b = _as_laid_out(g, y), None if b is None else b.contiguous()
+    saved = None if saved is None else _as_laid_out(saved, y)
+    if y.numel():
+        launch(bias_act_launch(y, saved, b, g, order=order, dim=dim, act=act, alpha=alpha, gain=gain, clamp=clamp,
+                               sigmoid=(_sigmoid_polynomial(order), _sigmoid_polynomial(order - 1))), g.device)
+    return y
+
+
+def _as_laid_out(x: Tensor, y: Tensor) -> Tensor:
+    """Return x with the strides of y, which are dense."""
+    return x if x.stride() == y.stride() else torch.empty_like(y).copy_(x)
+
+
+for _device, _run, _run_grad in (("cpu", _on_cpu, _grad_on_cpu), ("cuda", _on_cuda, _grad_on_cuda)):
+    torch.library.impl("torch_utils::bias_act", _device)(_run)
+    torch.library.impl("torch_utils::bias_act_grad", _device)(_run_grad)
 
 
 def _fake(x: Tensor, b: Tensor | None, dim: int, act: str, alpha: float, gain: float, clamp: float | None) -> Tensor:

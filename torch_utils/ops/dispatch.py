@@ -6,6 +6,8 @@ from typing import Literal
 
 from torch import Tensor
 
+from torch_utils.ops._build import why_unavailable
+
 Impl = Literal["auto", "reference", "kernel"]
 
 logger = logging.getLogger(__name__)
@@ -13,11 +15,6 @@ logger = logging.getLogger(__name__)
 
 class KernelUnavailable(RuntimeError):
     """`impl="kernel"` was asked for and there is none that can run."""
-
-
-def why_unavailable() -> str | None:
-    """Return why the CUDA kernels cannot run, or None when they can."""
-    return "this version ships no CUDA kernels"
 
 
 def use_reference(x: Tensor, impl: Impl) -> bool:
@@ -38,6 +35,11 @@ def use_reference(x: Tensor, impl: Impl) -> bool:
     if reason is not None and x.is_cuda:
         _warn_once(reason)
     return False
+
+
+def kernels_run() -> bool:
+    """Return whether the ops of CUDA tensors run kernels."""
+    return why_unavailable() is None
 
 
 @functools.cache

@@ -11,7 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from torch_utils.ops.dispatch import Impl, use_reference
+from torch_utils.ops._build import launch
+from torch_utils.ops.dispatch import Impl, kernels_run, use_reference
+from torch_utils.ops.launches import is_separable_launch, upfirdn2d_launch
 
 Padding = int | Sequence[int]
 
@@ -111,11 +113,35 @@ torch.library.define("torch_utils::upfirdn2d", "(Tensor x, Tensor? f, int[] up, 
                      "bool flip_filter, float gain) -> Tensor")
 
 
-@torch.library.impl("torch_utils::upfirdn2d", ("cpu", "cuda"))
-def _kernel(x: Tensor, f: Tensor | None, up: Sequence[int], down: Sequence[int], padding: Sequence[int],
+def _on_cpu(x: Tensor, f: Tensor | None, up: Sequence[int], down: Sequence[int], padding: Sequence[int],
             flip_filter: bool, gain: float) -> Tensor:
     y = _reference(x, f, up, down, padding, flip_filter, gain)
     return y.clone() if y.data_ptr() == x.data_ptr() else y  # an op may not return its input
+
+
+def _on_cuda(x: Tensor, f: Tensor | None, up: Sequence[int], down: Sequence[int], padding: Sequence[int],
+             flip_filter: bool, gain: float) -> Tensor:
+    run = _by_kernel if kernels_run() else _on_cpu
+    return run(x, f, up, down, padding, flip_filter, gain)
+
+
+def _by_kernel(x: Tensor, f: Tensor | None, up: Sequence[int], down: Sequence[int], padding: Sequence[int],
+               flip_filter: bool, gain: float) -> Tensor:
+    """One launch; two for taps along each axis where images are not contiguous or the taps are many."""
+    taps = torch.ones(1, 1, device=x.device) if f is None else f.to(torch.float32).contiguous()
+    if taps.ndim == 1 and not is_separable_launch(x, up, down, len(taps)):
+        (ux, uy), (dx, dy), (x0, x1, y0, y1) = up, down, padding
+        x = _by_kernel(x, taps[None, :], (ux, 1), (dx, 1), (x0, x1, 0, 0), flip_filter, 1.0)
+        return _by_kernel(x, taps[:, None], (1, uy), (1, dy), (0, 0, y0, y1), flip_filter, gain)
+    y = _fake(x, taps, up, down, padding, flip_filter, gain)
+    if y.numel():
+        launch(upfirdn2d_launch(y, x, taps, up=up, down=down, padding=padding, flip_filter=flip_filter, gain=gain),
+               x.device)
+    return y
+
+
+torch.library.impl("torch_utils::upfirdn2d", "cpu")(_on_cpu)
+torch.library.impl("torch_utils::upfirdn2d", "cuda")(_on_cuda)
 
 
 def _fake(x: Tensor, f: Tensor | None, up: Sequence[int], down: Sequence[int], padding: Sequence[int],

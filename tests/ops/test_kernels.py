@@ -1,0 +1,120 @@
+"""The CUDA kernels, run on the CPU, against the PyTorch reference in float64."""
+
+import numpy as np
+import pytest
+import torch
+from shim_kernels import run_on_cpu
+
+from torch_utils.ops import bias_act, upfirdn2d
+from torch_utils.ops.launches import Launch
+
+# Twice the rounding of the result; float16 and bfloat16 are computed in float32 and rounded once.
+TOLERANCE = {torch.float64: 1e-13, torch.float32: 1e-6, torch.float16: 1e-3, torch.bfloat16: 8e-3}
+LAST = torch.channels_last
+
+
+@pytest.fixture(autouse=True)
+def on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(what: Launch, device: torch.device) -> None:
+        run_on_cpu(what)
+
+    monkeypatch.setattr(upfirdn2d, "launch", run)
+    monkeypatch.setattr(bias_act, "launch", run)
+
+
+def check(y: torch.Tensor, expected: torch.Tensor) -> None:
+    assert y.isfinite().all()
+    assert (y.double() - expected).abs().max() <= TOLERANCE[y.dtype] * max(expected.abs().max().item(), 1.0)
+
+
+# dtype, filter, up, down, phases beyond those of the paddings drawn below, channels last
+UPFIRDN = [
+    (torch.float32, (4, 4), (2, 2), (1, 1), False), (torch.float16, (4, 4), (1, 1), (2, 2), False),
+    (torch.bfloat16, (4, 4), (1, 1), (1, 1), False), (torch.float64, (3, 5), (2, 3), (3, 2), False),
+    (torch.float32, (1, 2), (3, 1), (1, 4), False), (torch.float16, (12,), (2, 2), (1, 1), False),
+    (torch.float32, (12,), (1, 1), (2, 2), False), (torch.float64, (5,), (3, 3), (2, 2), False),
+    (torch.float16, (4, 4), (2, 2), (1, 1), True), (torch.float32, (4, 4), (1, 1), (2, 2), True),
+    (torch.bfloat16, (2, 3), (1, 2), (2, 1), True), (torch.float32, (12,), (2, 2), (1, 1), True),
+    (torch.float32, (17, 9), (2, 1), (1, 3), False)]
+
+
+@pytest.mark.parametrize("dtype, filter_shape, up, down, last", UPFIRDN)
+def test_upfirdn2d_on_random_shapes_paddings_and_strides(dtype, filter_shape, up, down, last) -> None:
+    rng = np.random.default_rng(len(filter_shape) + up[0] + down[1])
+    random = torch.Generator().manual_seed(0)
+    f = torch.randn(filter_shape, generator=random)
+    for trial in range(3):
+        width, height = (32, 16) if trial == 0 else rng.integers(max(3, *filter_shape), 40, 2).tolist()
+        pads = rng.integers(0, 4, 4).tolist()
+        n, c = int(rng.integers(1, 4)), int(rng.choice([1, 3, 8]))
+        x = torch.randn(n, c, height, width, generator=random).to(dtype)
+        x = x.contiguous(memory_format=LAST) if last else x
+        if trial == 2 and not last:
+            x = x.transpose(2, 3)
+        arguments = (x, f, up, down, pads, bool(trial % 2), 1.7)
+        expected = upfirdn2d._reference(x.double(), f.double(), *arguments[2:])
+        check(upfirdn2d._by_kernel(*arguments), expected)
+
+
+def test_negative_padding_crops() -> None:
+    x, f = torch.randn(2, 3, 20, 20), torch.randn(4, 4)
+    arguments = ((2, 2), (1, 1), [-4, -5, 3, -6], False, 1.0)
+    check(upfirdn2d._by_kernel(x, f, *arguments), upfirdn2d._reference(x.double(), f.double(), *arguments))
+
+
+def test_a_view_that_does_not_begin_at_sixteen_bytes() -> None:
+    x, f = torch.randn(8 * 16 * 16 + 1)[1:].view(1, 8, 16, 16), torch.randn(4, 4)
+    assert x.data_ptr() % 16
+    arguments = ((1, 1), (1, 1), [2, 1, 2, 1], False, 1.0)
+    check(upfirdn2d._by_kernel(x, f, *arguments), upfirdn2d._reference(x.double(), f.double(), *arguments))
+    straight = (None, 1, "lrelu", 0.2, 1.4, None)
+    check(bias_act._by_kernel(x, *straight), bias_act._reference(x.double(), *straight))
+
+
+def test_the_adjoint_is_the_kernel_with_up_and_down_exchanged() -> None:
+    x, f = torch.randn(2, 3, 12, 16, dtype=torch.float64), torch.randn(4, 4)
+    options = ((2, 2), (1, 1), [2, 1, 2, 1], False, 4.0)
+    y = upfirdn2d._by_kernel(x, f, *options)
+    g = torch.randn_like(y)
+    (expected,) = torch.autograd.grad(upfirdn2d._reference(z := x.clone().requires_grad_(), f, *options), z, g)
+    assert ((y * g).sum() - (x * expected).sum()).abs() < 1e-9 * y.numel()
+
+
+CASES = [(act, order) for act, kind in bias_act.ACTIVATIONS.items()
+         for order in ((0, 1) if kind.derivative is None else (0, 1, 2))]
+
+
+@pytest.mark.parametrize("act, order", CASES)
+def test_bias_act_and_its_gradients(act: str, order: int) -> None:
+    kind = bias_act.ACTIVATIONS[act]
+    # One dtype and layout for each, all of them among the activations; clamps that every dtype can hold.
+    index = CASES.index((act, order))
+    dtype = list(TOLERANCE)[index % 4]
+    clamp = (None, 0.75)[index % 2]
+    random = torch.Generator().manual_seed(index)
+    for shape in {((2, 8, 4, 6), (3, 16, 5, 7), (4, 3))[index // 4 % 3], (1, 16, 8, 8)}:
+        x, g = (torch.randn(shape, generator=random).to(dtype) for _ in range(2))
+        if index % 3 == 0 and len(shape) == 4:
+            x = x.contiguous(memory_format=LAST)
+        b = torch.randn(shape[1], generator=random).to(dtype) if index % 5 else None
+        options = (1, act, kind.alpha or 0.2, 1.3, clamp)
+        if order == 0:
+            check(bias_act._by_kernel(x, b, *options), bias_act._reference(
+                x.double(), None if b is None else b.double(), *options))
+            continue
+        saved = x if kind.derivative else bias_act._reference(x, b, *options)
+        b = b if kind.derivative else None
+        double = (saved.double(), None if b is None else b.double())
+        check(bias_act._grad_by_kernel(g, saved, b, order, *options),
+              torch.ops.torch_utils.bias_act_grad(g.double(), *double, order, *options))
+
+
+def test_where_float16_cannot_hold_the_clamp_clamped_outputs_still_get_no_gradient() -> None:
+    x, g = torch.full((1, 8), 5.0, dtype=torch.float16), torch.ones(1, 8, dtype=torch.float16)
+    y = bias_act._by_kernel(x, None, 1, "linear", 0.0, 1.0, 0.9)
+    assert (bias_act._grad_by_kernel(g, y, None, 1, 1, "linear", 0.0, 1.0, 0.9) == 0).all()
+
+
+def test_empty_tensors_need_no_launch() -> None:
+    assert bias_act._by_kernel(torch.zeros(0, 3), None, 1, "relu", 0.0, 1.0, None).shape == (0, 3)
+    assert upfirdn2d._by_kernel(torch.zeros(0, 3, 8, 8), None, (2, 2), (1, 1), [0] * 4, False, 1.0).shape[0] == 0

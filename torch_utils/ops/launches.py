@@ -1,0 +1,209 @@
+"""Which variant of a kernel runs on given tensors, over how many blocks, with which parameters.
+
+A kernel is compiled for what it is called with: factors, filter size, phases, layout, dtype. So every call runs
+unrolled code that multiplies nothing twice and no zero. The sources say what the definitions mean.
+"""
+
+import functools
+import math
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+THREADS = 256
+PACK_BYTES = 16
+SHARED_BYTES = 48 * 1024     # of a block, without asking for more
+MOST_TAPS = 64               # of a filter that is unrolled; 12 x 12 of a separable one are 24
+MOST_SUMS = 64               # numbers that a thread sums up in registers
+UNROLL = 4                   # as in bias_act.cu
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A kernel to compile: a source, the name of its function, and its definitions."""
+
+    name: str                          # of the source and of the function in it
+    definitions: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A kernel with its parameters."""
+
+    variant: Variant
+    blocks: int
+    parameters: bytes                  # the struct Params of the source
+
+
+def bias_act_launch(y: Tensor, x: Tensor | None, b: Tensor | None, g: Tensor | None, *, order: int, dim: int, act: str,
+                    alpha: float, gain: float, clamp: float | None,
+                    sigmoid: Sequence[Sequence[int]] = ()) -> Launch:
+    """Return what writes clamp(gain * act(x + b)) into `y`, or for order n its n-th derivative times `g` and gain.
+
+    Args:
+        y: result, dense in any order of its axes.
+        x: strides of `y`; None where a gradient needs none.
+        b: [y.shape[dim]], or None.
+        g: strides of `y`; for order 0 None.
+        order, dim, act, alpha, gain, clamp: as in `torch_utils.ops.bias_act`.
+        sigmoid: coefficients of the n-th and of the (n - 1)-th derivative of the logistic function.
+    """
+    tensors = [tensor for tensor in (y, x, g) if tensor is not None]
+    pack = PACK_BYTES // y.element_size()
+    if y.numel() % pack or any(tensor.data_ptr() % PACK_BYTES for tensor in tensors):
+        pack = 1
+    step, channels = (y.stride(dim), y.shape[dim]) if y.ndim else (1, 1)
+    kind = 0
+    if b is not None:
+        # A pack lies within one channel, or holds neighbouring ones.
+        aligned = b.data_ptr() % PACK_BYTES == 0 or pack == 1
+        kind = 1 if step % pack == 0 else 2 if step == 1 and channels % pack == 0 and aligned else 3
+    variant = _bias_act_variant(str(y.dtype), order, act, kind, clamp is not None, pack, y.numel() < 2**31,
+                                tuple(tuple(factors) for factors in sigmoid))
+    parameters = struct.pack("@PPPPqqqddd", _address(y), _address(x), _address(b), _address(g), y.numel(), max(step, 1),
+                             max(channels, 1), alpha, gain, clamp if clamp is not None else 0.0)
+    return Launch(variant, math.ceil(y.numel() / (pack * UNROLL * THREADS)), parameters)
+
+
+@functools.cache
+def _bias_act_variant(dtype: str, order: int, act: str, bias: int, clamp: bool, pack: int, small: bool,
+                      sigmoid: tuple[tuple[int, ...], ...]) -> Variant:
+    names = ("SIGMOID_N", "SIGMOID_N1")
+    factors = [(name, "{ " + ", ".join(map(str, values)) + " }") for name, values in zip(names, sigmoid, strict=False)]
+    return Variant("bias_act", (
+        (_scalar(dtype), ""), ("ORDER", str(order)), (f"ACT_{act}", ""), ("BIAS", str(bias)), ("PACK", str(pack)),
+        *((("HAS_CLAMP", ""),) if clamp else ()), ("THREADS", str(THREADS)),
+        ("INDEX", "unsigned int" if small else "long long"), *factors))
+
+
+def upfirdn2d_launch(y: Tensor, x: Tensor, f: Tensor, *, up: Sequence[int], down: Sequence[int],
+                     padding: Sequence[int], flip_filter: bool, gain: float) -> Launch:
+    """Return what writes the upsampled, padded, filtered and downsampled `x` into `y`.
+
+    Args:
+        y: result, [N, C, H', W'], contiguous or channels last.
+        x: [N, C, H, W], any strides.
+        f: float32, contiguous, [fh, fw], or [n] for a pass along each axis where `is_separable_launch` says so.
+        up, down: [x, y].
+        padding: [x before, x after, y before, y after].
+        flip_filter, gain: as in `torch_utils.ops.upfirdn2d`.
+    """
+    (n, c, h, w), (oh, ow) = x.shape, y.shape[2:]
+    shape = (f.shape[0], f.shape[0]) if f.ndim == 1 else (f.shape[0], f.shape[1])
+    last = y.stride(1) == 1 and c > 1
+    same = x.is_contiguous(memory_format=torch.channels_last) if last else x.is_contiguous()
+    layout = ("channels" if last else "planes") if same and (
+        f.ndim == 1 or shape[0] * shape[1] <= MOST_TAPS) else "any"
+    pack = PACK_BYTES // x.element_size()
+    if (c if last else w) % pack or x.data_ptr() % PACK_BYTES or (last and y.data_ptr() % PACK_BYTES):
+        pack = 1
+    phase = (padding[0] % up[0], padding[2] % up[1])
+    geometry = _upfirdn2d_geometry(str(x.dtype), layout, f.ndim == 1, tuple(up), tuple(down), shape, phase, pack,
+                                   _power_of_two(ow), _power_of_two(oh))
+    run_x, run_y = geometry.run
+    if layout == "planes":
+        lanes_x, lanes_y, lanes_p = geometry.lanes
+        blocks = (math.ceil(ow / (lanes_x * run_x)) * math.ceil(oh / (lanes_y * run_y)) * math.ceil(n * c / lanes_p))
+    elif layout == "channels":
+        blocks = math.ceil(n * (c // pack) * math.ceil(oh / run_y) * math.ceil(ow / run_x) / THREADS)
+    else:
+        blocks = math.ceil(y.numel() / THREADS)
+    parameters = struct.pack("@PPPqqqqqq4q4qqqdi0q", _address(y), _address(x), _address(f), n, c, h, w, oh, ow,
+                             *x.stride(), *y.stride(), padding[0], padding[2], gain, flip_filter)
+    return Launch(geometry.variant, blocks, parameters)
+
+
+def is_separable_launch(x: Tensor, up: Sequence[int], down: Sequence[int], taps: int) -> bool:
+    """Return whether one launch can filter along both axes with the same taps, or two are needed."""
+    return x.is_contiguous() and taps * max(*up, *down) <= MOST_TAPS
+
+
+@dataclass(frozen=True)
+class _Geometry:
+    variant: Variant
+    run: tuple[int, int]
+    lanes: tuple[int, int, int]
+
+
+@functools.cache
+def _upfirdn2d_geometry(dtype: str, layout: str, separable: bool, up: tuple[int, ...], down: tuple[int, ...],
+                        shape: tuple[int, int], phase: tuple[int, int], pack: int, width: int,
+                        height: int) -> _Geometry:
+    """Return the cut of the work into threads and blocks; `width` and `height` are rounded up to powers of two."""
+    run, lanes = (1, 1), (1, 1, THREADS)
+    if layout == "channels":
+        run = (max(4 // down[0], 1), max(2 // down[1], 1))
+        run = (_multiple(run[0], up[0]), _multiple(run[1], up[1]))
+        while run[0] * run[1] * pack > MOST_SUMS and run[0] > up[0]:
+            run = (_multiple(run[0] // 2, up[0]), run[1])
+    elif layout == "planes":
+        run, lanes = _tile(dtype, separable, up, down, shape, phase, width, height)
+        pack = pack if width >= pack else 1
+    definitions: list[tuple[str, str]] = [
+        (_scalar(dtype), ""), (f"LAYOUT_{layout}", ""), ("UP_X", str(up[0])), ("UP_Y", str(up[1])),
+        ("DOWN_X", str(down[0])), ("DOWN_Y", str(down[1])), ("FILTER_W", str(shape[1])), ("FILTER_H", str(shape[0])),
+        ("PACK", str(pack)), ("THREADS", str(THREADS))]
+    if layout != "any":
+        definitions += [("PHASE_X", str(phase[0])), ("PHASE_Y", str(phase[1])), ("RUN_X", str(run[0])),
+                        ("RUN_Y", str(run[1]))]
+    if layout == "planes":
+        definitions += [(f"LANES_{axis}", str(count)) for axis, count in zip("XYP", lanes, strict=True)]
+    if separable:
+        definitions.append(("SEPARABLE", ""))
+    return _Geometry(Variant("upfirdn2d", tuple(definitions)), run, lanes)
+
+
+def _tile(dtype: str, separable: bool, up: tuple[int, ...], down: tuple[int, ...], shape: tuple[int, int],
+          phase: tuple[int, int], width: int, height: int) -> tuple[tuple[int, int], tuple[int, int, int]]:
+    """Return (run, lanes) of a block whose tile fits into shared memory: 32 threads along x where images are wide."""
+    run_x, run_y = up[0], _multiple(max(8 // down[1], 1), up[1])
+    lanes_x = _floor_power(min(32, width // run_x))
+    run_y = _multiple(min(run_y, height), up[1])
+    lanes_y = _floor_power(min(THREADS // lanes_x, height // run_y))
+    number = 8 if dtype == "torch.float64" else 4
+    while True:
+        lanes_p = THREADS // (lanes_x * lanes_y)
+        tile_w, tile_h = lanes_x * run_x, lanes_y * run_y
+        in_w = _seen(tile_w, up[0], down[0], shape[1], phase[0]) + down[0]
+        in_h = _seen(tile_h, up[1], down[1], shape[0], phase[1])
+        if lanes_p * in_h * (in_w + separable * tile_w) * number <= SHARED_BYTES:
+            return (run_x, run_y), (lanes_x, lanes_y, lanes_p)
+        if run_y > up[1]:
+            run_y = _multiple(run_y // 2, up[1])
+        elif lanes_y > 1:
+            lanes_y //= 2
+            # Fewer threads along y are more planes, which need more memory than rows of one plane do.
+            lanes_x = min(lanes_x * 2, THREADS)
+        else:
+            raise AssertionError(f"no tile of {shape} taps, up {up}, down {down} fits into shared memory")
+
+
+def _seen(run: int, up: int, down: int, taps: int, phase: int) -> int:
+    """Return how many inputs a run of outputs sees, as in upfirdn2d.cu."""
+    reach = (run - 1) * down + taps - 1 - phase
+    return reach // up + 1 if reach >= 0 else 0
+
+
+def _scalar(dtype: str) -> str:
+    return f"SCALAR_{dtype.removeprefix('torch.')}"
+
+
+def _multiple(value: int, unit: int) -> int:
+    return max(math.ceil(value / unit), 1) * unit
+
+
+def _power_of_two(value: int) -> int:
+    """Return the next power of two, at most 64: what sizes above have in common."""
+    return min(1 << max(value - 1, 0).bit_length(), 64)
+
+
+def _floor_power(value: int) -> int:
+    """Return the largest power of two that is not above `value`, at least 1."""
+    return 1 << (max(value, 1).bit_length() - 1)
+
+
+def _address(tensor: Tensor | None) -> int:
+    return 0 if tensor is None else tensor.data_ptr()
