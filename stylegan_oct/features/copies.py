@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Self
 
 import safetensors.torch
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
@@ -22,8 +23,11 @@ from torch_utils.checkpoint import load_module, read_header, read_tensors
 
 KIND = "copy-detector-1"
 INCLUDED = Path(__file__).parents[1] / "demo" / "copies.safetensors"
-WIDTHS = (24, 48, 96, 128, 128)  # channels after each halving of the size; down to 4 x 4
+WIDTHS = (32, 48, 64, 96)  # channels after each halving of the size, down to MAP x MAP
+MAP = 8                    # side of the maps whose spectra are compared
+MAP_WIDTH = 96             # channels of them
 DIM = 128
+FAINT = 0.1                # of a spectrum of unit variance: what lies below is noise
 LUMA = (0.299, 0.587, 0.114)
 
 
@@ -39,26 +43,27 @@ class CopyInfo:
 
 
 class CopyNetwork(nn.Module):
-    """Convolutions that halve the size down to 4 x 4, and one linear layer over all places.
+    """Convolutions down to 8 x 8 maps, the magnitudes of the maps' spectra, and a linear layer over those.
 
-    The places are kept, not averaged: what tells eyes apart is where things are.
+    A shift changes the phases of a spectrum alone; without the phases the network need not learn to overlook it, but
+    still sees what lies where in relation to what. Gain and offset are taken out of the picture first.
     """
 
     def __init__(self, resolution: int) -> None:
         super().__init__()
-        widths = WIDTHS[:max(resolution.bit_length() - 3, 1)]
-        self.stages = nn.ModuleList(self._stage(*pair) for pair in zip((1, *widths), widths, strict=False))
-        side = resolution >> len(widths)
-        self.head = nn.Linear(widths[-1] * side * side, DIM)
-
-    @staticmethod
-    def _stage(inputs: int, outputs: int) -> nn.Sequential:
-        return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1, stride=2, bias=False), nn.BatchNorm2d(outputs),
-                             nn.ReLU(), nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
-                             nn.BatchNorm2d(outputs), nn.ReLU())
+        assert resolution >= 2 * MAP, resolution
+        widths = WIDTHS[:(resolution // MAP).bit_length() - 1]
+        halvings = [_layer(*pair, pool=True) for pair in zip(widths, widths[1:], strict=False)]
+        self.stages = nn.ModuleList([_layer(1, widths[0], kernel=5, stride=2), *halvings,
+                                     nn.Sequential(_layer(widths[-1], MAP_WIDTH), _layer(MAP_WIDTH, MAP_WIDTH))])
+        spectrum = MAP_WIDTH * MAP * (MAP // 2 + 1)
+        self.scale = nn.BatchNorm1d(spectrum, affine=False)
+        self.head = nn.Linear(spectrum, DIM)
 
     def taps(self, images: Tensor) -> list[Tensor]:
-        """Return the output of every stage."""
+        """Return the output of every stage for images [N, 1, R, R]; their gain and offset do not count."""
+        sd, mean = torch.std_mean(images, dim=(1, 2, 3), keepdim=True)
+        images = (images - mean) / (sd + 1e-3)
         found = []
         for stage in self.stages:
             images = stage(images)
@@ -66,8 +71,17 @@ class CopyNetwork(nn.Module):
         return found
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return unit vectors [N, 128] of images [N, 1, R, R] in [-1, 1]."""
-        return normalize(self.head(self.taps(images)[-1].flatten(1)), dim=1)
+        """Return features [N, 128] of images [N, 1, R, R] in [-1, 1]; they are compared at unit length."""
+        spectrum = torch.fft.rfft2(self.taps(images)[-1].contiguous(), norm="ortho").abs()  # [N, 96, 8, 5]
+        features = self.head(self.scale((spectrum + FAINT).log().flatten(1)))
+        assert isinstance(features, Tensor)
+        return features
+
+
+def _layer(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1, pool: bool = False) -> nn.Sequential:
+    # Averages over 2 x 2, not every second place of a convolution: those alias, and a small shift would change much.
+    return nn.Sequential(nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(outputs),
+                         nn.ReLU(), *([nn.AvgPool2d(2)] if pool else []))
 
 
 class CopyDetector(Detector):
@@ -99,10 +113,9 @@ class CopyDetector(Detector):
         return self.network.taps(_grey(images))
 
     def pool(self, images: Tensor) -> Tensor:
-        """Return the unit vectors that are compared."""
-        features = self.network(_grey(images))
-        assert isinstance(features, Tensor)
-        return features
+        """Return the unit vectors that are compared, the same for a picture and its mirror image."""
+        grey = _grey(images)
+        return normalize(self.network(grey) + self.network(grey.flip(3)), dim=1)
 
 
 def _grey(images: Tensor) -> Tensor:

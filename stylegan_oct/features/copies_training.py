@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import affine_grid, avg_pool2d, cross_entropy, grid_sample, interpolate
+from torch.nn.functional import affine_grid, avg_pool2d, cross_entropy, grid_sample, interpolate, normalize
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import OneCycleLR
 
@@ -25,10 +25,10 @@ from stylegan_oct.data.preprocess import to_grey
 from stylegan_oct.features.copies import CopyInfo, CopyNetwork, save_copies
 from torch_utils.images import to_uint8, to_unit
 
-LARGEST = 128        # px
+RESOLUTIONS = (16, 32, 64, 128)
 LEARNING_RATE = 2e-3
-TEMPERATURE = 0.07   # of the softmax over similarities
-SHIFT = 1 / 16       # of the size, up to which each view is moved
+TEMPERATURE = 0.05   # of the softmax over similarities
+SHIFT = 3 / 64       # of the size, up to which each view is moved; two views up to twice as far
 
 Progress = Callable[..., object]
 
@@ -37,18 +37,17 @@ Progress = Callable[..., object]
 class CopyTraining:
     """How long and on what to train."""
 
-    nimg: int = 48_000              # scans shown, each in two views
-    batch: int = 128
-    resolution: int | None = None   # px at which it looks; default: that of the archive, at most 64
+    nimg: int = 96_000              # scans shown, each in two views
+    batch: int = 256
+    resolution: int = 32            # px at which it looks: speckle goes, anatomy stays
     seed: int = 0
 
     def __post_init__(self) -> None:
         if self.nimg < 1 or self.batch < 4:
             raise ConfigError(f"Training needs images and batches of four or more; got {self.nimg} and {self.batch}.")
-        if self.resolution is not None and (not 16 <= self.resolution <= LARGEST
-                                            or self.resolution & (self.resolution - 1)):
-            raise ConfigError(f"The resolution must be a power of two from 16 to {LARGEST}; got {self.resolution}. "
-                              "Try 64.")
+        if self.resolution not in RESOLUTIONS:
+            raise ConfigError(f"The resolution must be one of {', '.join(map(str, RESOLUTIONS))}; got "
+                              f"{self.resolution}. Try 32.")
 
 
 def train_copies(archive: Path, out: Path, settings: CopyTraining = CopyTraining(), *,  # noqa: B008 (frozen)
@@ -81,7 +80,7 @@ def train_copies(archive: Path, out: Path, settings: CopyTraining = CopyTraining
     if len(np.unique(patients)) < 2:
         raise DataError(f"{archive} holds training scans of one patient alone: nothing to tell apart. Convert scans of "
                         "more patients.")
-    side = settings.resolution or min(max(source.resolution, 16), 64)
+    side = settings.resolution
     info = CopyInfo(resolution=side, archive=source.fingerprint, source=source.source, nimg=settings.nimg,
                     seed=settings.seed)
     with torch.random.fork_rng(devices=[]):
@@ -123,7 +122,7 @@ def _fit(network: CopyNetwork, pixels: Tensor, patients: Tensor, settings: CopyT
             order = torch.randperm(len(pixels))
         rows, order = order[:batch], order[batch:]
         images = to_unit(pixels[rows]).to(device)
-        features = network(torch.cat([disguise(images), disguise(images)]))
+        features = normalize(network(torch.cat([disguise(images), disguise(images)])), dim=1)
         loss = contrast(features, patients[rows].to(device))
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -150,7 +149,7 @@ def contrast(features: Tensor, patients: Tensor) -> Tensor:
 def disguise(images: Tensor) -> Tensor:
     """Return images [N, 1, R, R] in [-1, 1] as copies of them might look.
 
-    Each is moved by up to 1/16 of its size, half of them flipped; blurred, under new speckle, and with another gamma,
+    Each is moved by up to 3/64 of its size, half of them flipped; blurred, under new speckle, and with another gamma,
     gain and offset, each more or less.
     """
     n, side, device = len(images), images.shape[-1], images.device
@@ -164,14 +163,12 @@ def disguise(images: Tensor) -> Tensor:
     turn[:, :, 2] = (2 * torch.rand(n, 2) - 1) * (2 * SHIFT)
     grid = affine_grid(turn, [n, 1, side, side], align_corners=False).to(device)
     light = (grid_sample(images, grid, padding_mode="reflection", align_corners=False) + 1) / 2
-    soft = _blur(light)
-    softer = _blur(soft)
-    light = light + draw(0, 1) * (torch.where(draw(0, 1) < 0.5, soft, softer) - light)
+    light = light + draw(0, 1) * (_blur(light) - light)
     # Speckle multiplies the light; the noise floor adds to it. New speckle is as coarse as old or coarser.
     grain = torch.randn_like(light)
     grain = torch.where(draw(0, 1) < 0.5, grain, 2 * _blur(grain))
-    light = light * (1 + draw(0, 0.2) * grain) + draw(0, 0.04) * torch.randn_like(light)
-    light = light.clamp(0, 1) ** draw(-0.4, 0.4).exp()
+    light = light * (1 + draw(0, 0.15) * grain) + draw(0, 0.04) * torch.randn_like(light)
+    light = light.clamp(0, 1) ** draw(-0.35, 0.35).exp()
     return 2 * (light * draw(0.85, 1.15) + draw(-0.06, 0.06)) - 1
 
 

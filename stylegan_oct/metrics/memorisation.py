@@ -127,26 +127,21 @@ class CopyJudge:
         detector: the copy detector; one that was trained on this archive serves best.
         cache: folder of what was seen of the archive; default: `<archive>-seen` beside it. Private.
         batch: pictures at once.
+        world: the processes that look together.
         progress: of looking at the archive, which happens once.
     Raises:
-        DataError: the archive cannot be read, holds pictures of a generator, or held-out scans of fewer than two
-            patients who have none in training.
+        DataError: as `check_archive` does.
     """
 
     def __init__(self, archive: Path, detector: CopyDetector, *, cache: Path | None = None, batch: int = 64,
-                 progress: Progress = lambda *_: None) -> None:
-        self.pictures = ArchivePictures(archive)
-        if self.pictures.archive.source == SYNTHETIC:
-            raise DataError(f"{archive} is a library of synthetic pictures. Give the archive that the generator was "
-                            "trained on.")
-        self.training = ArchivePictures(archive, ["train"])
-        n, groups = len(self.training), self.pictures.groups  # train comes first among the splits
-        held_out = n + np.flatnonzero(~np.isin(groups[n:], groups[:n]))
-        _check_held_out(archive, len(groups) - n, groups[held_out])
+                 world: World = World(), progress: Progress = lambda *_: None) -> None:  # noqa: B008 (frozen)
+        held_out = check_archive(archive)
+        self.pictures, self.training = ArchivePictures(archive), ArchivePictures(archive, ["train"])
+        n, groups = len(self.training), self.pictures.groups
         self.detector = detector
         self.observers: list[Observer] = [Embedding(detector), HashObserver()]
-        seen = observe(self.pictures, self.observers, cache or archive.with_name(f"{archive.stem}-seen"), batch=batch,
-                       progress=progress)
+        seen = observe(self.pictures, self.observers, cache or archive.with_name(f"{archive.stem}-seen"),
+                       world=world, batch=batch, progress=progress)
         looks, hashes = (seen[observer.identity] for observer in self.observers)
         self._train, self._held_out, self._train_hashes = looks[:n], looks[held_out], hashes[:n]
         self._train_groups = groups[:n]
@@ -208,14 +203,28 @@ class CopyJudge:
                         hash_flagged=self.hash_null.below(near.hash_distance))
 
 
-def _check_held_out(archive: Path, count: int, groups: Ints) -> None:
-    advice = "Convert the scans anew with a split by patient: python -m tools convert SOURCE DEST.zip"
-    if not count:
+def check_archive(archive: Path) -> Ints:
+    """Return which pictures of an archive, all splits in turn, are held-out scans: of patients without training scans.
+
+    Raises:
+        DataError: the archive cannot be read, holds pictures of a generator, or held-out scans of fewer than two
+            patients who have none in training.
+    """
+    pictures = ArchivePictures(archive)
+    if pictures.archive.source == SYNTHETIC:
+        raise DataError(f"{archive} is a library of synthetic pictures. Give the archive that the generator was "
+                        "trained on.")
+    n, groups = len(pictures.archive.names("train")), pictures.groups  # train comes first among the splits
+    advice = "Convert the scans with a split by patient: python -m tools convert SOURCE DEST.zip --split 80,10,10"
+    if len(groups) == n:
         raise DataError(f"{archive} holds no held-out scans (val or test), and only against those can a copy be told "
                         f"from chance. {advice}")
-    if len(np.unique(groups)) < 2:
-        raise DataError(f"Of the held-out scans of {archive}, {len(np.unique(groups))} patients have none in training; "
-                        f"a copy can only be told from chance with two or more. {advice}")
+    held_out = n + np.flatnonzero(~np.isin(groups[n:], groups[:n]))
+    patients = len(np.unique(groups[held_out]))
+    if patients < 2:
+        raise DataError(f"Of the patients whose scans {archive} holds out, {patients} have none in training; a copy "
+                        f"can only be told from chance by two or more. {advice}")
+    return held_out
 
 
 def detector_path(archive: Archive) -> Path:
@@ -224,28 +233,34 @@ def detector_path(archive: Archive) -> Path:
 
 
 def open_judge(archive: Path, *, weights: Path | None = None, device: str | torch.device = "cpu",
-               cache: Path | None = None, progress: Progress = lambda *_: None) -> CopyJudge:
+               cache: Path | None = None, world: World = World(),  # noqa: B008 (frozen)
+               progress: Progress = lambda *_: None) -> CopyJudge:
     """Return the judge of an archive, with the copy detector that suits it.
 
-    That is the one named; else the one kept beside the archive, as `train-copies` writes it; else one is trained now,
-    which takes minutes, and kept.
+    That is the one named; else the one kept beside the archive, as `train-copies` writes it; else, for simulated scans,
+    the included one. For scans of patients one is trained now, which takes minutes, and kept.
 
     Args:
         archive: that the generator was trained on.
         weights: file of a copy detector.
         device: where to look.
         cache: as for `CopyJudge`.
+        world: the processes that look together.
         progress: of training, then of looking at the archive.
     Raises:
         DataError, CheckpointError: as `CopyJudge` and `load_detector` do.
     """
-    kept = detector_path(Archive(archive))
-    if weights is None and not kept.exists():
-        train_copies(archive, kept, device=device, progress=progress)
-    weights = weights or kept
+    found = Archive(archive)
+    kept = detector_path(found)
+    if weights is None and (kept.exists() or found.source != "phantom"):
+        check_archive(archive)
+        if world.is_first and not kept.exists():
+            train_copies(archive, kept, device=device, progress=progress)
+        world.barrier()
+        weights = kept
     detector = load_detector("copies", weights=weights, device=device)
     assert isinstance(detector, CopyDetector), detector.name
-    return CopyJudge(archive, detector, cache=cache, progress=progress)
+    return CopyJudge(archive, detector, cache=cache, world=world, progress=progress)
 
 
 def measure_memorisation(judge: CopyJudge, fake: Pictures, *, cache: Path, world: World = World(),  # noqa: B008

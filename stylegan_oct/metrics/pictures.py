@@ -22,7 +22,11 @@ class Pictures(Protocol):
     identity: str                # the same text, the same pictures; fit for a file's name
     classes: tuple[str, ...]     # empty without classes
     labels: NDArray[np.int64]    # [N]; zeros without classes
-    groups: NDArray[np.int64]    # [N], equal for scans of one patient, in other splits too; one's own if not known
+
+    @property
+    def groups(self) -> NDArray[np.int64]:
+        """Numbers [N], equal for scans of one patient, in other splits too; a picture's own where that is not known."""
+        ...
 
     def __len__(self) -> int:
         ...
