@@ -39,8 +39,9 @@ NEIGHBOURS, MOST_REAL = 3, 200_000   # of pr50k3_full
 LARGEST = 256                 # side from which pictures are averaged down for ppl2_wend
 VGG16 = "vgg16.pt"
 VGG16_DIM = 4096
-VGG16_ORIGIN = ("It is found at https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/vgg16.pt; it is "
-                "a program (TorchScript), so take it from nowhere else.")
+VGG16_ORIGIN = ("It is found at "
+                "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/vgg16.pt; it is a program "
+                "(TorchScript), so take it from nowhere else.")
 
 
 def measure_official(G: OctGenerator, real: Pictures, *, cache: Path, fake_cache: Path | None = None,
