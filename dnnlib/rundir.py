@@ -13,7 +13,8 @@ from dnnlib.files import hold_lock
 class RunDir:
     """The files of one training run.
 
-    config.json, log.txt, stats.jsonl, events/ (TensorBoard), samples/nimg-*.png and checkpoints/nimg-*/.
+    config.json, log.txt, stats.jsonl, metrics.jsonl, events/ (TensorBoard), samples/nimg-*.png, checkpoints/nimg-*/,
+    best.json and the link `best` to the checkpoint that it names.
     """
 
     def __init__(self, path: Path) -> None:
@@ -21,6 +22,8 @@ class RunDir:
         self.config = path / "config.json"
         self.log = path / "log.txt"
         self.stats = path / "stats.jsonl"
+        self.metrics = path / "metrics.jsonl"
+        self.best = path / "best.json"
         self.events = path / "events"
         self.samples = path / "samples"
         self.checkpoints = path / "checkpoints"

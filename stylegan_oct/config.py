@@ -136,9 +136,16 @@ class SaveConfig:
     snapshot_kimg: float = 200.0     # between two sample grids with a checkpoint
     every_min: float = 10.0          # minutes between two checkpoints besides the snapshots
     keep: int = 3                    # newest checkpoints kept whole; older snapshots keep their generator
+    metrics: tuple[str, ...] = ()    # measured at every snapshot, such as kd_lite0
+    metrics_count: int = 1000        # samples for them
+    best_by: str = ""                # the metric by which the best checkpoint is kept; "": the first of `metrics`
 
     def __post_init__(self) -> None:
         _at_least("save.keep", self.keep, 1)
+        _at_least("save.metrics_count", self.metrics_count, 16)
+        if self.best_by and self.best_by not in self.metrics:
+            raise ConfigError(f"The best checkpoint cannot be told by {self.best_by!r}, which is not measured. "
+                              f"--metrics has: {', '.join(self.metrics) or 'nothing'}.")
         if not (self.tick_kimg > 0 and self.snapshot_kimg > 0):
             raise ConfigError("save.tick_kimg and save.snapshot_kimg must be above 0.")
 

@@ -13,12 +13,12 @@ from stylegan_oct.data.archive import Archive, ArchiveWriter
 CLASSES = ("CNV", "DRUSEN")
 
 
-def write_archive(path: Path, *, count: int = 12, resolution: int = 8, channels: int = 1,
+def write_archive(path: Path, *, count: int = 12, held_out: int = 2, resolution: int = 8, channels: int = 1,
                   classes: tuple[str, ...] = CLASSES) -> Path:
-    """Write pictures whose brightness tells the class: `count` in train, two in val."""
+    """Write pictures whose brightness tells the class: `count` in train, `held_out` in val."""
     rng = np.random.default_rng(0)
     with ArchiveWriter(path, resolution=resolution, channels=channels, classes=classes, source="scans") as writer:
-        for i in range(count + 2):
+        for i in range(count + held_out):
             label = i % max(len(classes), 1)
             shape = (resolution, resolution) if channels == 1 else (resolution, resolution, 3)
             picture = rng.integers(60 * label, 60 * label + 80, shape, dtype=np.uint8)

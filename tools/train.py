@@ -43,6 +43,10 @@ Examples:
 @click.option("--mirror/--no-mirror", default=None, help="Add every image flipped left to right.")
 @click.option("--balanced/--no-balanced", default=None, help="Draw the classes equally often.")
 @click.option("--seed", type=click.IntRange(min=0), help="Of weights, data order and every draw.")
+@click.option("--metrics", metavar="NAMES", callback=lambda _ctx, _param, text: text.split(",") if text else None,
+              help="Measure these at every snapshot, such as kd_lite0,recall_lite0.")
+@click.option("--metrics-count", type=click.IntRange(min=16), help="Samples for them. [default: 1000]")
+@click.option("--best-by", metavar="NAME", help="Keep the best checkpoint by this one. [default: the first of them]")
 @click.option("--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Any other field of the configuration.")
 @click.option("--processes", type=click.IntRange(min=0), default=1, show_default=True,
               help="On this computer, one a GPU; 0 takes what is best on a CPU.")

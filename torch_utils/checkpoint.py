@@ -8,7 +8,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -164,15 +164,15 @@ def complete_checkpoints(directory: Path) -> list[Path]:
     return sorted(found, key=nimg_of)
 
 
-def prune(directory: Path, *, keep: int, reduce_to: str, snapshot_nimg: int) -> None:
-    """Thin out old checkpoints; the newest `keep` complete ones are never touched.
+def prune(directory: Path, *, keep: int, reduce_to: str, snapshot_nimg: int, spare: Collection[int] = ()) -> None:
+    """Thin out old checkpoints; the newest `keep` complete ones, and image counts in `spare`, stay as they are.
 
     Older ones whose image count is a multiple of `snapshot_nimg` are reduced to the file `reduce_to`.safetensors (a
     generator to draw from), the others removed; so are leftovers of a killed save.
     """
     kept = complete_checkpoints(directory)[-keep:]
     for path in directory.glob("nimg-*"):
-        if not kept or path in kept or nimg_of(path) > nimg_of(kept[-1]):
+        if not kept or path in kept or nimg_of(path) > nimg_of(kept[-1]) or nimg_of(path) in spare:
             continue
         if nimg_of(path) % snapshot_nimg == 0:
             for file in path.iterdir():

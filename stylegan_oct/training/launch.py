@@ -21,6 +21,7 @@ from stylegan_oct.config import PRESETS, DataConfig, TrainConfig, default_preset
 from stylegan_oct.data.archive import SYNTHETIC, Archive
 from stylegan_oct.model import find_generator
 from stylegan_oct.training import loop
+from stylegan_oct.training.quality import check_metrics
 from torch_utils import checkpoint
 from torch_utils.distributed import World
 from torch_utils.memory import keep_freed_memory
@@ -31,7 +32,8 @@ log = logging.getLogger(__name__)
 OPTION_FIELDS = {"total_kimg": "total_kimg", "start_from": "start_from", "batch": "batch", "batch_gpu": "batch_gpu",
                  "gamma": "r1.gamma", "aug": "augment.mode", "aug_groups": "augment.groups", "aug_p": "augment.p",
                  "target": "augment.target", "freeze_d": "D.freeze_layers", "mirror": "data.mirror",
-                 "balanced": "data.balanced", "seed": "seed"}
+                 "balanced": "data.balanced", "seed": "seed", "metrics": "save.metrics",
+                 "metrics_count": "save.metrics_count", "best_by": "save.best_by"}
 
 
 def data_config(archive_path: Path, world: World) -> DataConfig:
@@ -67,6 +69,7 @@ def resolve(data: DataConfig, preset: str | None, changes: Mapping[str, Any], wo
     start = changes.pop("start_from", None)
     fitted = changes.get("batch_gpu") is None
     config = override(base, {**changes, "batch_gpu": 1} if fitted else changes)
+    check_metrics(config.save.metrics)
     if start is not None:
         file = find_generator(Path(start))
         config = dataclasses.replace(config, start_from=str(start), start_sha256=sha256_of(file))

@@ -20,6 +20,7 @@ from dnnlib.text import format_seconds
 from stylegan_oct.config import TrainConfig
 from stylegan_oct.data.dataset import ArchiveDataset
 from stylegan_oct.training.monitor import Monitor
+from stylegan_oct.training.quality import Quality
 from stylegan_oct.training.snapshots import Snapshots
 from stylegan_oct.training.state import State, create_state
 from stylegan_oct.training.steps import Microbatch, Steps
@@ -60,9 +61,11 @@ def train(config: TrainConfig, run: RunDir, world: World, console: Console) -> O
     steps = Steps(config, state, world, stats, torch.from_numpy(dataset.labels))
     batches = _batches(config, dataset, state.nimg, world)
     snapshots = Snapshots(config, state.G_ema, dataset) if world.is_first else None
+    quality = Quality(config, run, snapshots.G, state.nimg) if snapshots and config.save.metrics else None
     if world.is_first and world.device.type == "cpu" and state.nimg < config.total_nimg:
         _announce_cpu(config, state)
-    with Interrupt() as interrupt, Monitor(config, run, state, world, stats, snapshots, console) as monitor:
+    with Interrupt() as interrupt, Monitor(config, run, state, world, stats, snapshots, console,
+                                             quality) as monitor:
         monitor.start()
         while state.nimg < config.total_nimg and not world.any(interrupt.requested):
             batch = next(batches)

@@ -17,6 +17,7 @@ from dnnlib.logs import append_jsonl, keep_rows
 from dnnlib.rundir import RunDir
 from dnnlib.text import format_seconds
 from stylegan_oct.config import TrainConfig
+from stylegan_oct.training.quality import Quality
 from stylegan_oct.training.snapshots import Snapshots
 from stylegan_oct.training.state import State
 from torch_utils import checkpoint
@@ -38,12 +39,13 @@ class Monitor:
         config, run, state, world, stats: of the run.
         snapshots: draws the grids; only on the first process.
         console: where the progress goes.
+        quality: measures the snapshots; only on the first process, and where the run asks for it.
     """
 
     def __init__(self, config: TrainConfig, run: RunDir, state: State, world: World, stats: Stats,
-                 snapshots: Snapshots | None, console: Console) -> None:
+                 snapshots: Snapshots | None, console: Console, quality: Quality | None = None) -> None:
         self._config, self._run, self._state, self._world = config, run, state, world
-        self._stats, self._snapshots, self._console = stats, snapshots, console
+        self._stats, self._snapshots, self._console, self._quality = stats, snapshots, console, quality
         self._tick_nimg = max(round(config.save.tick_kimg * 1000 / config.batch), 1) * config.batch
         self._snapshot_nimg = max(round(config.save.snapshot_kimg * 1000 / config.batch), 1) * config.batch
         self._bar: Progress | None = None
@@ -79,6 +81,8 @@ class Monitor:
             self._snapshots.save_reals(self._run.samples / "reals.png", self._state.data_source)
             if self._state.nimg == 0:
                 self._save_grid()
+        if self._state.nimg and self._state.nimg % self._snapshot_nimg == 0:
+            self._measure()  # a kill may have come between a snapshot and its evaluation
 
     def after_step(self) -> None:
         """Show progress; at a tick write statistics; at a snapshot write samples and a checkpoint."""
@@ -90,6 +94,7 @@ class Monitor:
         if nimg % self._snapshot_nimg == 0 or last:
             self._save_grid()
             self.save()
+            self._measure()
         else:
             overdue = time.monotonic() - self._saved > self._config.save.every_min * 60
             if self._world.any(self._world.is_first and overdue):
@@ -106,8 +111,9 @@ class Monitor:
             return
         self._refuse_broken_weights()
         path = self._state.save(self._run.checkpoints, {"elapsed_sec": time.monotonic() - self._start})
+        best = self._quality.best_nimg if self._quality else None
         checkpoint.prune(self._run.checkpoints, keep=self._config.save.keep, reduce_to="G_ema",
-                         snapshot_nimg=self._snapshot_nimg)
+                         snapshot_nimg=self._snapshot_nimg, spare=() if best is None else (best,))
         log.debug("saved %s", path)
 
     @property
@@ -156,6 +162,17 @@ class Monitor:
                 if share < COLLAPSE_LIMIT:
                     log.warning("the samples of %s vary only %.0f %% as much as the real scans; see "
                                 "docs/training.md, 'A class collapses'", name, 100 * share)
+
+    def _measure(self) -> None:
+        """Evaluate the snapshot that was just saved."""
+        nimg = self._state.nimg
+        if self._quality is None or self._quality.knows(nimg):
+            return
+        found = self._quality.measure(nimg, self._run.checkpoints / f"nimg-{nimg:08d}")
+        if found:
+            row = {"nimg": nimg, **{f"metrics/{name}": value for name, value in found.items()}}
+            append_jsonl(self._run.stats, row)
+            self._write_events(row)
 
     def _show(self) -> None:
         if self._bar:

@@ -32,7 +32,7 @@ class Snapshots:
         self._config = config
         info = GeneratorInfo(Path(), "", config.data.classes, config.data.resolution, config.data.channels, 0,
                              config.preset, "", dataset.preprocess, {})
-        self._G = OctGenerator(G, info)
+        self.G = OctGenerator(G, info)
         self._rows = config.data.classes or ("samples",)
         self._reals = [self._real_images(dataset, row) for row in range(len(self._rows))]
         self._real_diversity = [diversity(images) for images in self._reals]
@@ -59,7 +59,7 @@ class Snapshots:
         label = row if self._config.data.classes else None
         seeds = [row * DRAWS + i for i in range(DRAWS)]
         size = self._config.batch_gpu
-        return torch.cat([self._G(self._G.z(seeds[i:i + size]), label).cpu() for i in range(0, DRAWS, size)])
+        return torch.cat([self.G(self.G.z(seeds[i:i + size]), label).cpu() for i in range(0, DRAWS, size)])
 
     def _real_images(self, dataset: ArchiveDataset, row: int) -> Tensor:
         """Return up to DRAWS training images of one class."""
