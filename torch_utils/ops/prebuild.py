@@ -84,8 +84,8 @@ def _resampling(f: torch.Tensor, size: int, up: int, down: int, padding: tuple[i
 def _compile(variants: list[Variant], architectures: list[int], out: Path, nvcc: str) -> None:
     """Let ninja run nvcc for each kernel and architecture whose file is missing."""
     out.mkdir(parents=True, exist_ok=True)
-    lines = ["rule nvcc", f"  command = {nvcc} -std=c++17 -cubin -arch=sm_$arch -Xptxas -v $in -o $out.tmp > $out.log 2>&1 "
-             "&& mv $out.tmp $out || (cat $out.log; false)", "  description = sm_$arch $out"]
+    lines = ["rule nvcc", f"  command = {nvcc} -std=c++17 -cubin -arch=sm_$arch -Xptxas -v $in -o $out.tmp "
+             "> $out.log 2>&1 && mv $out.tmp $out || (cat $out.log; false)", "  description = sm_$arch $out"]
     for variant, architecture in itertools.product(variants, architectures):
         name = f"{variant.name}-{digest_of(variant, f'sm_{architecture}')}"
         (out / f"{name}.cu").write_text(source_of(variant), encoding="utf-8")
