@@ -17,6 +17,7 @@ from dnnlib.errors import ConfigError
 from dnnlib.files import atomic_write
 from stylegan_oct import __version__
 from stylegan_oct.export.manifest import TYPES, Collection, Rows, manifest_of
+from stylegan_oct.export.select import KEPT
 from stylegan_oct.metrics.meanings import full_title, number
 from stylegan_oct.metrics.report import Part, Report
 from stylegan_oct.metrics.values import Interval, Value
@@ -24,7 +25,6 @@ from stylegan_oct.metrics.values import Interval, Value
 CARD = "dataset_card.md"
 README = "README.md"
 TEMPLATE = Path(__file__).with_name("card.md.jinja")
-KEPT = "kept"
 HF_SPLITS: Final = {"train": "train", "val": "validation", "test": "test"}
 HF_FILES: Final = {"imagefolder": "images/{}/**", "webdataset": "{}/*.tar"}  # the layouts that `datasets` reads
 SIZES: Final = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
@@ -83,7 +83,7 @@ def write_card(out: Path, facts: Facts, rows: Rows) -> None:
         classes=[name for name in facts.collection.classes or [""] if any(name in found for found in counts.values())],
         size=next((name for most, name in SIZES if total < most), "n>1M"),
         hf_files={HF_SPLITS[split]: files.format(split) for split in counts} if files else {},
-        outcomes=list(_outcomes(facts.drawn)))
+        outcomes=list(_outcomes(facts.drawn)), copies=count_copies(rows))
     for name in (CARD, README):
         with atomic_write(out / name) as file:
             file.write(text)
@@ -95,6 +95,26 @@ def count_rows(rows: Rows) -> dict[str, Counter[str]]:
     for item in rows():
         counts[item.split][item.class_name] += 1
     return {split: found for split, found in counts.items() if found}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Copies:
+    """What was found when copies of training scans were looked for among the exported pictures."""
+
+    judged: int
+    flagged: int
+    nearest_percent: int   # pictures nearer than 99 % of held-out scans; chance gives one in a hundred
+
+
+def count_copies(rows: Rows) -> Copies | None:
+    """Return what the rows tell of copies; None where nobody looked."""
+    judged = flagged = near = 0
+    for item in rows():
+        if item.nearest_percentile is not None:
+            judged += 1
+            flagged += bool(item.memorised)
+            near += item.nearest_percentile <= 1
+    return Copies(judged=judged, flagged=flagged, nearest_percent=near) if judged else None
 
 
 def _template() -> jinja2.Template:

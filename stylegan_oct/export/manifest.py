@@ -64,7 +64,7 @@ class Item:
     oracle_probabilities: Mapping[str, float] | None = None    # by class
     nearest_training: str | None = None                  # keyed hash of the nearest training scan
     nearest_distance: float | None = None
-    nearest_percentile: float | None = None              # of that distance among those of held-out scans
+    nearest_percentile: float | None = None              # of its score among those of held-out scans
     memorised: bool | None = None                        # flagged as a possible copy
     biomarkers: Mapping[str, float] | None = None        # by name
     phash: str | None = None                             # perceptual hash, hexadecimal
@@ -132,7 +132,8 @@ FIRST = (
 SECOND = (
     _field("nearest_training", str, "keyed hash of the training scan nearest to the picture"),
     _field("nearest_distance", float, "its distance, by the copy detector"),
-    _field("nearest_percentile", float, "share of held-out scans that are nearer to the training scans", "%"),
+    _field("nearest_percentile", float, "share of held-out scans with a lower score: distance to the nearest training scan over "
+           "that to the nearest held-out one; a copy is near 0", "%"),
     _field("memorised", bool, "flagged as a possible copy of a training scan"),
     _field("phash", str, "perceptual hash: near-equal pictures differ in few bits"),
 )

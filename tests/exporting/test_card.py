@@ -66,6 +66,14 @@ def test_shares_rejected_are_told_with_their_reasons(tmp_path):
     assert "Kept only with DRUSEN: drusen_area_mm2 at least" in text
 
 
+def test_copies_among_the_pictures_are_counted_or_nobody_looked(tmp_path):
+    assert "**Nobody looked**" in _card(tmp_path)
+    write_card(tmp_path, _facts(), lambda: (
+        made_item(seed, nearest_percentile=float(seed), memorised=seed == 0) for seed in range(20)))
+    text = (tmp_path / CARD).read_text()
+    assert "Of 20 pictures" in text and "1 are flagged" in text and "10.0 % lie nearer" in text
+
+
 def test_the_pictures_are_counted_by_split_and_class(tmp_path):
     assert "| split | CNV | DME | DRUSEN | NORMAL | all |" in _card(tmp_path)
     assert "| train | 4 | 4 | 4 | 4 | 16 |\n| val | 1 | 1 | 1 | 1 | 4 |" in _card(tmp_path)
