@@ -132,8 +132,8 @@ FIRST = (
 SECOND = (
     _field("nearest_training", str, "keyed hash of the training scan nearest to the picture"),
     _field("nearest_distance", float, "its distance, by the copy detector"),
-    _field("nearest_percentile", float, "share of held-out scans with a lower score: distance to the nearest training scan over "
-           "that to the nearest held-out one; a copy is near 0", "%"),
+    _field("nearest_percentile", float, "share of held-out scans with a lower score: distance to the nearest training "
+           "scan over that to the nearest held-out one; a copy is near 0", "%"),
     _field("memorised", bool, "flagged as a possible copy of a training scan"),
     _field("phash", str, "perceptual hash: near-equal pictures differ in few bits"),
 )
