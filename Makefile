@@ -19,7 +19,7 @@ RUFF  := --line-length 120 --target-version py311 --select E,F,W,I,B,UP,SIM,D1,D
 COMMON = $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(if $(filter file,$(origin OUT)),,--out "$(OUT)")
 PATHS := dnnlib torch_utils stylegan_oct tools tests benchmarks
 
-.PHONY: help install train walk atlas project directions neighbours export test lint kernels bench clean
+.PHONY: help install train walk atlas project directions neighbours export test test-gpu lint kernels bench bench-gpu clean
 
 help:  ## List the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -66,6 +66,12 @@ lint: $(READY)  ## Check style, types and the direction of imports.
 	$(BIN)/ruff check $(RUFF) --per-file-ignores 'tests/**:D,benchmarks/**:D' $(PATHS)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+test-gpu: $(READY)  ## Run the tests that need a GPU.
+	$(BIN)/python -m pytest -m gpu $(ARGS)
+
+bench-gpu: $(READY)  ## Measure the CUDA kernels against a copy, PyTorch and torch.compile.
+	$(BIN)/python -m benchmarks.kernels $(ARGS)
 
 kernels: $(READY)  ## Compile the CUDA kernels with nvcc for the GPUs of today (ARGS="--architectures 90"); optional.
 	$(BIN)/python -m torch_utils.ops.prebuild $(ARGS)

@@ -1,0 +1,98 @@
+"""The kernels on a GPU: as near to the exact result as PyTorch's own ops in the same precision, to any order."""
+
+import pytest
+import torch
+
+from torch_utils.ops.bias_act import ACTIVATIONS, bias_act
+from torch_utils.ops.dispatch import why_unavailable
+from torch_utils.ops.upfirdn2d import upfirdn2d
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+
+DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
+FORMATS = [torch.contiguous_format, torch.channels_last]
+RESAMPLING = [((4, 4), 2, 1, [2, 1, 2, 1]), ((4, 4), 1, 2, [1, 1, 1, 1]), ((4, 4), 1, 1, [2, 1, 2, 1]),
+              ((12,), 2, 1, [6, 5, 6, 5]), ((12,), 1, 2, [-3, 5, 6, -2]), ((3, 5), 3, 2, [0, 4, 2, 1]),
+              ((24, 24), 2, 2, [11, 12, 11, 12])]
+
+
+def gradients(run, x: torch.Tensor) -> list[torch.Tensor]:
+    """Return the output, its gradient, and the gradient of the squared gradient."""
+    x = x.clone().requires_grad_()
+    y = run(x)
+    (first,) = torch.autograd.grad((y.float() ** 2).sum() if y.dtype != torch.float64 else (y ** 2).sum(), x,
+                                   create_graph=True)
+    (second,) = torch.autograd.grad(first.square().sum(), x)
+    return [y.detach(), first.detach(), second]
+
+
+def compare(run, x: torch.Tensor) -> None:
+    assert why_unavailable() is None, why_unavailable()
+    exact = gradients(lambda x: run(x, "reference"), x.double())
+    reference = gradients(lambda x: run(x, "reference"), x)
+    kernel = gradients(lambda x: run(x, "kernel"), x)
+    for wanted, known, found in zip(exact, reference, kernel, strict=True):
+        scale = wanted.abs().max().item()
+        allowed = 2 * (known.double() - wanted).abs().max().item() + 1e-6 * scale
+        assert (found.double() - wanted).abs().max().item() <= allowed
+        assert found.stride() == known.stride()
+
+
+@pytest.mark.parametrize("form", FORMATS, ids=["contiguous", "channels_last"])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("taps, up, down, padding", RESAMPLING)
+def test_upfirdn2d(taps, up, down, padding, dtype: torch.dtype, form: torch.memory_format) -> None:
+    f = torch.rand(taps, device="cuda")
+    f = f / f.sum()
+    for size in ((33, 20), (64, 64)):
+        x = torch.randn(2, 16, *size, device="cuda", dtype=dtype).contiguous(memory_format=form)
+        compare(lambda x, impl: upfirdn2d(x, f, up=up, down=down, padding=padding, gain=up ** 2, impl=impl), x)
+
+
+@pytest.mark.parametrize("form", FORMATS, ids=["contiguous", "channels_last"])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("act", ACTIVATIONS)
+def test_bias_act(act: str, dtype: torch.dtype, form: torch.memory_format) -> None:
+    for shape, clamp in (((4, 32, 16, 16), None), ((3, 5, 7, 9), 0.75)):
+        x = torch.randn(shape, device="cuda", dtype=dtype).contiguous(memory_format=form)
+        b = torch.randn(shape[1], device="cuda", dtype=dtype)
+        compare(lambda x, impl, b=b, clamp=clamp: bias_act(x, b.to(x.dtype), act=act, clamp=clamp, impl=impl), x)
+
+
+def test_more_elements_than_32_bits_count() -> None:
+    free, _ = torch.cuda.mem_get_info()
+    if free < 12 * 2**30:
+        pytest.skip("needs 12 GB of GPU memory")
+    x = torch.zeros(1, 2, 2**15, 2**15 + 256, device="cuda", dtype=torch.float16)
+    x[..., -1] = 1.0
+    y = bias_act(x, torch.tensor([0.0, 1.0], device="cuda").half(), act="linear", impl="kernel")
+    assert y[0, 1, -1, -1] == 2.0 and y[0, 0, -1, -1] == 1.0 and y[0, 1, 0, 0] == 1.0
+    z = upfirdn2d(x, torch.ones(2, 2, device="cuda"), down=2, impl="kernel")
+    assert z[0, 1, -1, -1] == 2.0 and z[0, 1, 0, 0] == 0.0
+
+
+def test_the_stream_of_the_caller_is_used() -> None:
+    stream = torch.cuda.Stream()
+    x = torch.ones(64, 512, 64, 64, device="cuda")
+    torch.cuda.synchronize()
+    with torch.cuda.stream(stream):
+        torch.cuda._sleep(50_000_000)
+        x.add_(1.0)
+        y = bias_act(x, None, act="linear", gain=3.0, impl="kernel")
+    stream.synchronize()
+    assert (y == 6.0).all()
+
+
+def test_a_captured_graph_replays_the_kernels() -> None:
+    x, f = torch.randn(2, 8, 32, 32, device="cuda"), torch.rand(4, 4, device="cuda")
+
+    def run() -> torch.Tensor:
+        return bias_act(upfirdn2d(x, f, up=2, padding=[2, 1, 2, 1], impl="kernel"), None, act="lrelu", impl="kernel")
+
+    run()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        y = run()
+    x.copy_(torch.randn_like(x))
+    graph.replay()
+    torch.testing.assert_close(y, run())
