@@ -5,6 +5,7 @@
     python -m benchmarks.usefulness --data data/phantom-64-8000.zip --permute           # wrong labels: of no use
     python -m benchmarks.usefulness --data data/phantom-64-8000.zip --part consistency
     python -m benchmarks.usefulness --coverage                                          # of the intervals
+    torchrun --nproc-per-node 2 -m benchmarks.usefulness --threads 1                    # trainings shared by processes
 
 Expected before measuring, demo generator, 2000 pictures, 32 px, 6400 simulated scans to train on, 1600 to test on: an
 AUC of .985 trained on them (a trial with one seed gave .988), .95 on synthetic pictures, as the oracle sees the class
@@ -38,6 +39,7 @@ from stylegan_oct.metrics.resampling import Resampling
 from stylegan_oct.metrics.usefulness import Usefulness, UsefulnessSettings, measure_usefulness
 from stylegan_oct.metrics.values import Interval, Value
 from stylegan_oct.model import load_generator
+from torch_utils.distributed import init_world
 
 
 def scans(data: Path, halved: bool) -> tuple[Pictures, Pictures]:
@@ -120,6 +122,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path("data/seen"))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    world = init_world("cpu")
     if options.coverage:
         coverage(400)
         return
@@ -139,7 +142,9 @@ def main() -> None:
                                        resolution=options.resolution)
         with progress_bar("training") as bar:
             found = measure_usefulness(train, held_out, Mislabelled(fake) if options.permute else fake, settings,
-                                       cache=options.cache, progress=bar)
+                                       cache=options.cache, world=world, progress=bar)
+        if not world.is_first:
+            return
         show(found.values)
         show_curve(found)
     print(f"{time.perf_counter() - start:.0f} s, {time.process_time() - cpu:.0f} s of CPU, {options.threads} threads")

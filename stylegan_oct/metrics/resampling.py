@@ -43,7 +43,7 @@ class Estimate:
         all resamples are alike, since a bootstrap knows nothing beyond its sample.
         """
         known = self.resamples[1:][np.isfinite(self.resamples[1:])]
-        if len(known) < 2 or np.isnan(self.value) or np.ptp(known) == 0:
+        if len(known) < 2 or np.isnan(self.value) or np.ptp(known) < 1e-9:
             return None
         trainings = len(self.by_training)
         stretch = 1.0
