@@ -12,11 +12,10 @@ from dnnlib.errors import DataError
 from dnnlib.pictures import Picture
 from stylegan_oct.data.duplicates import dhash
 from stylegan_oct.data.privacy import Key
-from stylegan_oct.export.card import KEPT
 from stylegan_oct.export.clock import Clock
 from stylegan_oct.export.manifest import Item
 from stylegan_oct.export.plan import RESERVED, Plan
-from stylegan_oct.export.select import Seen, Selection
+from stylegan_oct.export.select import KEPT, Seen, Selection
 from stylegan_oct.export.teacher import Teacher
 from stylegan_oct.metrics.pictures import spread_labels
 from stylegan_oct.model import OctGenerator

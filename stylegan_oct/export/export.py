@@ -10,7 +10,6 @@ import numpy as np
 
 from dnnlib.errors import DataError, UserError
 from stylegan_oct.export import folder
-from stylegan_oct.export.card import KEPT
 from stylegan_oct.export.draw import Tally, draw_pixels
 from stylegan_oct.export.folder import Record
 from stylegan_oct.export.layouts import complete_parts, make_layout, write_part
@@ -18,6 +17,7 @@ from stylegan_oct.export.manifest import Samples
 from stylegan_oct.export.prepare import Job, Progress, Settings, prepare
 from stylegan_oct.export.rules import Rule
 from stylegan_oct.export.seal import seal
+from stylegan_oct.export.select import KEPT
 from torch_utils.distributed import World
 
 

@@ -14,12 +14,12 @@ from typing import IO, Any
 from dnnlib.config import from_dict, to_dict
 from dnnlib.errors import ConfigError, DataError
 from dnnlib.files import atomic_write, hold_lock
-from stylegan_oct.export.card import KEPT
 from stylegan_oct.export.draw import Tally
 from stylegan_oct.export.hashes import SUMS
 from stylegan_oct.export.layouts.base import PARTS, complete_parts, disk_errors, part_file
 from stylegan_oct.export.plan import Plan
 from stylegan_oct.export.rules import Rule
+from stylegan_oct.export.select import KEPT
 
 RECORD = "export.json"
 LOCK = ".lock"

@@ -50,8 +50,8 @@ class Rule:
         rule = replace(self, class_name=class_name, low=low, high=high, pilot=len(known))
         share = float(rule.holds(known).mean())
         if share > LARGEST_THIRD:
-            raise DataError(f"{self.biomarker} has the same value in so many {class_name} pictures that {share:.0%} would "
-                            f"be its {self.third}. Give limits: --biomarker {class_name}:{self.biomarker}=LOW-HIGH")
+            raise DataError(f"{self.biomarker} has the same value in so many {class_name} pictures that {share:.0%} "
+                            f"would be its {self.third}. Give limits: --biomarker {class_name}:{self.biomarker}=LOW-HIGH")
         return rule
 
     def __str__(self) -> str:

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from dnnlib.errors import ConfigError
 from stylegan_oct.data.preprocess import ROI_HEIGHT, Preprocess, to_grey
-from stylegan_oct.export.card import KEPT
 from stylegan_oct.export.clock import Clock
 from stylegan_oct.export.plan import Plan
 from stylegan_oct.export.rules import Rule
@@ -17,6 +16,7 @@ from stylegan_oct.features.oct import OctDetector
 from stylegan_oct.latent.biomarkers.measure import NAMES, default_um_per_px, measure
 from stylegan_oct.metrics.memorisation import CopyJudge
 
+KEPT = "kept"
 ELSEWHERE = "the oracle sees another class"
 UNSURE = "the oracle is unsure"
 COPY = "they may be copies of training scans"
