@@ -38,7 +38,8 @@ def test_weights_count_as_repeats() -> None:
 def test_scores_are_those_counted_by_hand() -> None:
     probabilities = np.array([[0.7, 0.2, 0.1], [0.4, 0.5, 0.1], [0.1, 0.8, 0.1], [0.3, 0.4, 0.3], [0.1, 0.2, 0.7]])
     labels = np.array([0, 0, 1, 2, 2])
-    found = dict(zip(score_keys(3, [0, 1]), score_table(probabilities, labels, np.ones((1, 5)), [0, 1])[0], strict=True))
+    table = score_table(probabilities, labels, np.ones((1, 5)), [0, 1])
+    found = dict(zip(score_keys(3, [0, 1]), table[0], strict=True))
     assert found["accuracy", None] == pytest.approx(3 / 5)
     assert found["sensitivity", 0] == pytest.approx(1 / 2)
     assert found["specificity", 0] == 1

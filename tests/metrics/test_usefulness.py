@@ -19,7 +19,7 @@ TINY = UsefulnessSettings(seeds=2, shares=(0.2, 1.0), nimg=480, batch=16, resolu
 
 
 def sets(**changes: object) -> dict[str, MadePictures]:
-    made = {"train": plain_pictures("train", FOUR * 10, first=0), "held_out": plain_pictures("held", FOUR * 5, first=100),
+    made = {"train": plain_pictures("train", FOUR * 10), "held_out": plain_pictures("held", FOUR * 5, first=100),
             "fake": plain_pictures("fake", FOUR * 10, first=1000)}
     return {**made, **changes}  # type: ignore[dict-item]
 
@@ -95,7 +95,7 @@ def test_a_class_that_is_not_drawn_is_not_seen(tmp_path: Path) -> None:
 
 def test_a_patient_in_training_and_test_is_refused(tmp_path: Path) -> None:
     held_out = plain_pictures("held", FOUR * 5, first=38)
-    with pytest.raises(DataError, match="2 patients are in both the training and the held-out scans.*Split by patients"):
+    with pytest.raises(DataError, match="2 patients are in both the training and the held-out scans.*Split by patient"):
         measure_usefulness(**sets(held_out=held_out), settings=TINY, cache=tmp_path)
 
 
