@@ -14,14 +14,16 @@ from numpy.typing import NDArray
 
 from dnnlib.errors import DataError
 from stylegan_oct.classes import CLASSES
-from stylegan_oct.metrics.arms import QUICK, Arm, Classifiers, Probabilities, UsefulnessSettings
+from stylegan_oct.metrics.arms import QUICK, Arm, Classifiers, Probabilities, Thumbnails, UsefulnessSettings
 from stylegan_oct.metrics.classify import Key, score_keys, score_table
+from stylegan_oct.metrics.observe import Observer
 from stylegan_oct.metrics.pictures import Pictures
 from stylegan_oct.metrics.resampling import Estimate, Resampling
 from stylegan_oct.metrics.values import Interval, Value
 from torch_utils.distributed import World
 
-__all__ = ["BAR", "QUICK", "CurvePoint", "Usefulness", "UsefulnessSettings", "measure_usefulness"]
+__all__ = ["BAR", "QUICK", "CurvePoint", "Usefulness", "UsefulnessSettings", "measure_usefulness",
+           "usefulness_observers"]
 
 Progress = Callable[[int, int], object]
 Numbers = NDArray[np.float64]
@@ -89,6 +91,12 @@ def measure_usefulness(train: Pictures, held_out: Pictures, fake: Pictures,
     if not urgent:
         values.append(Value(metric="tstr_auc_urgent", value=math.nan, better="higher", note=why))
     return Usefulness(values=values, curve=curve_of(scores))
+
+
+def usefulness_observers(train: Pictures, settings: UsefulnessSettings) -> list[Observer]:
+    """Return what must look at synthetic pictures, for a common pass with others."""
+    shape = train.read([0]).shape
+    return [Thumbnails(min(settings.resolution, shape[-1]), shape[1])]
 
 
 def check_pictures(train: Pictures, held_out: Pictures, fake: Pictures) -> None:
