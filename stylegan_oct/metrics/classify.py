@@ -47,8 +47,9 @@ def score_table(probabilities: NDArray[np.floating], labels: NDArray[np.int64], 
                 urgent: Sequence[int] = ()) -> Numbers:
     """Return scores [B, keys] in the order of `score_keys`.
 
-    The AUC of a class is that of its probability against all others; that of all is the mean over the classes present.
-    Sensitivity and specificity are those of the most probable class, and of urgent at a probability of one half.
+    The AUC of a class is that of its probability against all others; that of all is the mean over the classes present,
+    as accuracy is that of their sensitivities, so that no class counts more for being frequent. Sensitivity and
+    specificity are those of the most probable class, and of urgent at a probability of one half.
 
     Args:
         probabilities: [N, classes].
@@ -58,13 +59,14 @@ def score_table(probabilities: NDArray[np.floating], labels: NDArray[np.int64], 
     """
     classes = probabilities.shape[1]
     predicted = probabilities.argmax(axis=1)
-    found: dict[Key, Numbers] = {("accuracy", None): _share(predicted == labels, np.ones(len(labels), bool), weights)}
-    aucs = np.stack([weighted_auc(probabilities[:, label], labels == label, weights) for label in range(classes)])
-    known = np.isfinite(aucs)
-    found["auc", None] = ratio(np.where(known, aucs, 0).sum(axis=0), known.sum(axis=0).astype(np.float64))
+    found: dict[Key, Numbers] = {}
     for label in range(classes):
-        found["auc", label] = aucs[label]
+        found["auc", label] = weighted_auc(probabilities[:, label], labels == label, weights)
         _sides(found, "", label, labels == label, predicted == label, weights)
+    for name, part in (("auc", "auc"), ("accuracy", "sensitivity")):
+        each = np.stack([found[part, label] for label in range(classes)])
+        known = np.isfinite(each)
+        found[name, None] = ratio(np.where(known, each, 0).sum(axis=0), known.sum(axis=0).astype(np.float64))
     if urgent:
         score, truth = probabilities[:, list(urgent)].sum(axis=1), np.isin(labels, urgent)
         found["auc_urgent", None] = weighted_auc(score, truth, weights)
