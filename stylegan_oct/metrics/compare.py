@@ -94,7 +94,7 @@ def discovery_line(ps: list[float]) -> float:
 
 def comparison_lines(found: Comparison) -> list[str]:
     """Return the comparison as a table for the terminal, of all classes together, then what is beyond noise."""
-    rows = [("", "A", "B", "B - A", "95 %", "beyond noise")]
+    rows: list[tuple[str, ...]] = [("", "A", "B", "B - A", "95 %", "beyond noise")]
     for one in found.differences:
         if one.class_name is None:
             rows.append(_row(one))

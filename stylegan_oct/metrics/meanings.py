@@ -30,6 +30,10 @@ MEANINGS = {
                   importance=0.3),
     "kd": Meaning("Kernel distance", "Squared kernel distance of features, without bias at any number of pictures: "
                   "0 for equal distributions.", "samples as a whole can be told from real scans", importance=0.6),
+    "fd_train": Meaning("Fréchet distance to training scans", "As papers give it; it has no floor, and a generator "
+                        "that copies does best."),
+    "kd_train": Meaning("Kernel distance to training scans", "Much below that to held-out scans, the generator copies. "
+                        "It has no floor."),
     "precision": Meaning("Precision", "Share of samples that lie among the real scans.",
                          "a part of the samples lies where no real scan does",
                          "samples keep to the commonest kinds of scans", importance=0.8),
@@ -40,12 +44,46 @@ MEANINGS = {
                        "samples crowd the commonest kinds of scans", importance=0.3),
     "coverage": Meaning("Coverage", "Share of real scans with a sample in their neighbourhood.",
                         "some kinds of real scans have no sample near them", importance=0.9),
+    "tstr_auc": Meaning("AUC, trained on synthetic", "How well a classifier that saw synthetic scans alone ranks real "
+                        "ones; the floor is one trained on all real scans.",
+                        "a classifier trained on the samples does worse on real scans", importance=1.5),
+    "tstr_accuracy": Meaning("Accuracy, trained on synthetic", "Share of real scans named rightly, the classes "
+                             "counting alike; the floor is training on real scans.",
+                             "a classifier trained on the samples does worse on real scans", importance=0.8),
+    "tstr_sensitivity": Meaning("Sensitivity, trained on synthetic", "Share of real scans of a class that are found.",
+                                "a classifier trained on the samples misses scans", importance=0.7),
+    "tstr_specificity": Meaning("Specificity, trained on synthetic", "Share of real scans of other classes that are "
+                                "not taken for this one.", "a classifier trained on the samples raises false alarms",
+                                importance=0.7),
+    "gap_auc": Meaning("AUC lost", "What is lost by training on synthetic instead of real scans; the published bar is "
+                       "0.01 (Zheng 2020)."),
+    "gap_accuracy": Meaning("Accuracy lost", "What is lost by training on synthetic instead of real scans."),
+    "gain_auc": Meaning("AUC won", "What is won by adding synthetic scans to real ones."),
+    "gain_accuracy": Meaning("Accuracy won", "What is won by adding synthetic scans to real ones."),
+    "memorised": Meaning("Memorised", "Share of samples nearer to a training scan than 99 of 100 held-out scans are: "
+                         "copies, where it is above the floor of about 1 %.",
+                         "samples repeat training scans", importance=3.0, percent=True),
+    "authenticity": Meaning("Authenticity", "Share of samples farther from their nearest training scan than that is "
+                            "from its own nearest. About a half for new scans, not all.",
+                            "samples lie close to training scans", importance=0.5, percent=True),
+    "planted_found": Meaning("Planted copies found", "Share of disguised training scans that the judge flags: how far "
+                             "its silence can be trusted.", percent=True),
+    "agreement": Meaning("Agreement with the class oracle", "Share of samples in which the oracle sees the class asked "
+                         "for; the floor is its share on held-out scans.",
+                         "some samples do not show the class that was asked for", importance=1.2, percent=True),
+    "wasserstein": Meaning("Wasserstein distance of biomarkers", "How far the distributions lie apart, in standard "
+                           "deviations of the scans.", "biomarkers are distributed otherwise than in scans",
+                           importance=0.6),
+    "ks": Meaning("Greatest difference of biomarkers", "Kolmogorov-Smirnov: the greatest difference of the cumulative "
+                  "shares, 0 to 1.", importance=0.0),  # the Wasserstein distance speaks for it
+    "unmeasured": Meaning("Biomarkers that cannot be measured", "Share of pictures in which the measurement finds "
+                          "nothing to measure.", "more can be measured than in scans",
+                          "less can be measured than in scans", importance=0.4, percent=True),
     "ppl_z": Meaning("Path length in z", "How far a picture changes for a small step between latents z: smooth is "
                      "low. There is no floor."),
     "ppl_w": Meaning("Path length in w", "How far a picture changes for a small step between latents w: smooth is "
                      "low. There is no floor."),
 }
-TO_TRAINING = "_train"  # ends the names of distances to the training scans
 OTHER = Meaning("", "", "worse than real scans")
 
 
@@ -70,10 +108,12 @@ def seer_of(metric: str) -> str:
 def full_title(metric: str) -> str:
     """Return the title with what saw the pictures: Recall (lite0)."""
     seer = seer_of(metric)
-    title = meaning_of(metric).title
-    if seer.endswith(TO_TRAINING):
-        seer, title = seer.removesuffix(TO_TRAINING), f"{title} to training scans"
-    return f"{title} ({seer})" if seer else title
+    return f"{meaning_of(metric).title} ({plain(seer)})" if seer else meaning_of(metric).title
+
+
+def plain(name: str) -> str:
+    """Return a biomarker's name, or another, without its unit: central_thickness_um -> central thickness."""
+    return name.removesuffix("_um").removesuffix("_mm2").replace("_", " ").replace("rpe", "RPE")
 
 
 def number(value: float, metric: str) -> str:

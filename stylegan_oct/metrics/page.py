@@ -15,14 +15,15 @@ from dnnlib.files import atomic_write
 from dnnlib.pictures import SYNTHETIC_NOTE
 from stylegan_oct.data.privacy import write_private
 from stylegan_oct.latent.biomarkers.measure import MEANINGS as BIOMARKERS
-from stylegan_oct.metrics.meanings import full_title, meaning_of, number
-from stylegan_oct.metrics.plots import boxes_plot, histogram_plot, intervals_plot
+from stylegan_oct.metrics.meanings import family_of, full_title, meaning_of, number, plain, seer_of
+from stylegan_oct.metrics.plots import Curve, boxes_plot, curves_plot, histogram_plot, intervals_plot
 from stylegan_oct.metrics.report import Part, Report
 from stylegan_oct.metrics.values import Value
 from stylegan_oct.metrics.verdict import gap, interval_text
 
 TITLES = {"fidelity": "Fidelity", "usefulness": "Usefulness", "memorisation": "Memorisation",
           "consistency": "Consistency"}
+GATHERED = ("wasserstein", "ks", "unmeasured")   # of every biomarker; one table for all
 ABOUT = {
     "fidelity": "How near the samples are to scans of patients that the generator has not seen. The reference is one "
                 "half of the held-out patients; the other half gives the floor.",
@@ -68,6 +69,7 @@ class Group:
     line: str
     svg: str = ""
     rows: list[dict[str, Any]] = field(default_factory=list)
+    more: list[dict[str, Any]] = field(default_factory=list)   # the classes, where the rows are something else
     notes: list[str] = field(default_factory=list)
 
 
@@ -109,7 +111,8 @@ def groups(values: Sequence[Value]) -> list[Group]:
     """Return the values metric by metric, in the order in which they were measured."""
     by_metric: dict[str, list[Value]] = defaultdict(list)
     for value in values:
-        by_metric[value.metric].append(value)
+        family = family_of(value.metric)
+        by_metric[family if family in GATHERED else value.metric].append(value)
     return [_group(metric, found) for metric, found in by_metric.items()]
 
 
@@ -138,7 +141,30 @@ def part_plots(part: Part) -> list[Plot]:
 
 
 def _usefulness(data: Mapping[str, Any]) -> list[Plot]:
-    return []
+    plots = []
+    for metric, title in (("auc", "AUC"), ("auc_urgent", "AUC, urgent (CNV, DME) against not"),
+                          ("accuracy", "Accuracy")):
+        points = [point for point in data["curve"] if point["metric"] == metric]
+        if points:
+            plots.append(_curve(points, title, data["bar"] if metric != "accuracy" else None))
+    return plots
+
+
+def _curve(points: Sequence[Mapping[str, Any]], title: str, bar: float | None) -> Plot:
+    """Return a score over the amount of real scans, for each way of training."""
+    amounts = sorted({point["scans"] for point in points if point["arm"] != "synthetic"})
+    curves = []
+    for arm in ("real", "both", "synthetic"):
+        mine = sorted((point for point in points if point["arm"] == arm), key=lambda point: point["scans"])
+        if arm == "synthetic":  # it needs no real scans: a level line
+            mine = [{**point, "scans": amount} for point in mine for amount in (amounts[0], amounts[-1])]
+        curves.append(Curve({"real": "real scans", "both": "real and synthetic", "synthetic": "synthetic alone"}[arm],
+                            [point["scans"] for point in mine], [point["value"] for point in mine],
+                            [point["interval"] for point in mine], real=arm == "real"))
+    best = curves[0].y[-1]
+    return Plot(title=title, caption="On real scans of held-out patients, by what the classifier was trained on.",
+                svg=curves_plot(curves, x_label="real scans to train on", y_label=title.partition(",")[0],
+                                bar=None if bar is None else best - bar, bar_label=f"published bar: real less {bar}"))
 
 
 def _memorisation(data: Mapping[str, Any]) -> list[Plot]:
@@ -165,7 +191,7 @@ def _consistency(data: Mapping[str, Any]) -> list[Plot]:
         real = {one["class_name"] or "all": np.asarray(one["real"], float) for one in found}
         fake = {one["class_name"] or "all": np.asarray(one["fake"], float) for one in found}
         if any(map(len, real.values())):
-            plots.append(Plot(title=name_of(name), svg=boxes_plot(real, fake, x_label=found[0]["unit"]),
+            plots.append(Plot(title=plain(name).capitalize().replace("Rpe", "RPE"), svg=boxes_plot(real, fake, x_label=found[0]["unit"]),
                               caption=f"{BIOMARKERS.get(name, '').capitalize()}. Grey: scans; blue: samples; 5 to "
                                       "95 %, quartiles, median."))
     return plots
@@ -179,24 +205,31 @@ def _shares(rows: Sequence[str], columns: Sequence[str], counts: Sequence[Sequen
 
 
 def _group(metric: str, values: Sequence[Value]) -> Group:
-    plotted = [value for value in values if np.isfinite(value.value)]
+    gathered = metric in GATHERED
+    names = {id(value): plain(seer_of(value.metric)) if gathered else value.class_name or "all" for value in values}
+    shown = [value for value in values if value.class_name is None] if gathered else list(values)
+    plotted = [value for value in shown if np.isfinite(value.value)]
     found = Group(full_title(metric), meaning_of(metric).line)
     if plotted and any(value.interval or value.floor is not None for value in plotted):
-        found.svg = intervals_plot(plotted)
-    for value in values:
-        floor = number(value.floor, metric) if value.floor is not None else ""
-        found.rows.append({"name": value.class_name or "all", "value": number(value.value, metric),
-                           "interval": interval_text(value.interval, metric), "floor": floor,
-                           "floor_interval": interval_text(value.floor_interval, metric),
-                           "n": value.n if value.n is not None else "", "worse": gap(value) > 0,
-                           "n_real": value.n_real if value.n_real is not None else ""})
+        found.svg = intervals_plot(plotted, [names[id(value)] for value in plotted])
+    found.rows = [_row(value, names[id(value)]) for value in shown]
+    found.more = [_row(value, f"{names[id(value)]}, {value.class_name}") for value in values
+                  if gathered and value.class_name is not None]
     noted: dict[str, list[str]] = defaultdict(list)
     for value in values:
         if value.note:
-            noted[value.note].append(value.class_name or "all")
-    found.notes = [f"{', '.join(names)}: {text}." if len(names) < len(values) else f"{text}."
-                   for text, names in noted.items()]
+            noted[value.note].append(names[id(value)] if value in shown else f"{names[id(value)]}, {value.class_name}")
+    found.notes = [f"{'; '.join(who)}: {text}." if len(who) < len(values) else f"{text}."
+                   for text, who in noted.items()]
     return found
+
+
+def _row(value: Value, name: str) -> dict[str, Any]:
+    metric = value.metric
+    return {"name": name, "value": number(value.value, metric), "interval": interval_text(value.interval, metric),
+            "floor": number(value.floor, metric) if value.floor is not None else "",
+            "floor_interval": interval_text(value.floor_interval, metric), "worse": gap(value) > 0,
+            "n": value.n if value.n is not None else "", "n_real": value.n_real if value.n_real is not None else ""}
 
 
 def _about(report: Report) -> str:
@@ -210,9 +243,3 @@ def _about(report: Report) -> str:
 
 def _plain(value: Any) -> str:
     return "+".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-
-
-def name_of(biomarker: str) -> str:
-    """Return a biomarker's name as people write it."""
-    name, _, unit = biomarker.rpartition("_")
-    return (name if unit in ("um", "mm2") else biomarker).replace("_", " ").capitalize().replace("Rpe", "RPE")

@@ -4,6 +4,7 @@ import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -16,7 +17,7 @@ from stylegan_oct.metrics.values import Interval, Value
 # Colours that stand for the page's variables: real scans, samples, text, lines.
 REAL, SAMPLES, INK, LINE, ALERT = "#0a0b01", "#0a0b02", "#0a0b03", "#0a0b04", "#0a0b05"
 VARIABLES = {REAL: "--real", SAMPLES: "--samples", INK: "--ink", LINE: "--line", ALERT: "--alert"}
-STYLE = {"svg.fonttype": "none", "svg.hashsalt": "stylegan_oct", "font.size": 9.0, "text.color": INK,
+STYLE: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "stylegan_oct", "font.size": 9.0, "text.color": INK,
          "axes.edgecolor": LINE, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "axes.grid": False,
          "grid.color": LINE, "grid.linewidth": 0.6, "axes.spines.top": False, "axes.spines.right": False,
          "legend.frameon": False, "legend.fontsize": 8.0, "axes.titlesize": 9.0, "axes.linewidth": 0.8}
@@ -36,8 +37,8 @@ class Curve:
     real: bool = False   # drawn in the colour of real scans
 
 
-def intervals_plot(values: Sequence[Value]) -> str:
-    """Return one metric by class: a dot with its interval, beside the floor with its own as a band."""
+def intervals_plot(values: Sequence[Value], names: Sequence[str] = ()) -> str:
+    """Return values, by default named by their class: a dot with its interval, and the floor with its own as a band."""
     height = 0.42 + 0.27 * len(values)
 
     def draw(axes: Axes) -> None:
@@ -49,7 +50,7 @@ def intervals_plot(values: Sequence[Value]) -> str:
             if value.interval is not None:
                 axes.plot(list(value.interval), [row, row], color=SAMPLES, linewidth=1.6)
             axes.plot([value.value], [row], marker="o", markersize=5, color=SAMPLES, linestyle="none")
-        axes.set_yticks(range(len(values)), [value.class_name or "all" for value in values])
+        axes.set_yticks(range(len(values)), names or [value.class_name or "all" for value in values])
         axes.set_ylim(len(values) - 0.45, -0.55)
         axes.xaxis.grid(True)
         axes.tick_params(axis="y", length=0)
@@ -75,6 +76,7 @@ def curves_plot(curves: Sequence[Curve], *, x_label: str, y_label: str, bar: flo
         if bar is not None:
             axes.axhline(bar, color=ALERT, linewidth=1, linestyle=(0, (2, 2)), label=bar_label)
         axes.set(xlabel=x_label, ylabel=y_label)
+        axes.set_xscale("log")
         axes.yaxis.grid(True)
         axes.legend(loc="best")
 

@@ -32,7 +32,8 @@ def judge(values: Sequence[Value]) -> tuple[Finding, ...]:
     """
     families: dict[str, list[Value]] = defaultdict(list)
     for value in values:
-        if value.floor is not None and math.isfinite(value.value) and value.better:
+        told = value.better and meaning_of(value.metric).importance
+        if told and value.floor is not None and math.isfinite(value.value):
             families[family_of(value.metric)].append(value)
     findings, good = [], []
     for family in families.values():

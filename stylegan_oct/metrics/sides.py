@@ -1,0 +1,81 @@
+"""The four sides of an evaluation, each from the ground to its part of the report."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dnnlib.errors import DataError
+from stylegan_oct.metrics.consistency import consistency_observers, measure_consistency
+from stylegan_oct.metrics.fidelity import measure_fidelity
+from stylegan_oct.metrics.ground import Ground
+from stylegan_oct.metrics.memorisation import measure_memorisation
+from stylegan_oct.metrics.observe import Embedding, Observer
+from stylegan_oct.metrics.report import Part, encode
+from stylegan_oct.metrics.usefulness import BAR, measure_usefulness
+
+KEPT = 1000   # numbers of a distribution that are kept for its plot
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side: what must look at the samples, and how it is measured then."""
+
+    observers: Callable[[Ground], list[Observer]]
+    measure: Callable[[Ground], Part]
+
+
+def fidelity(ground: Ground) -> Part:
+    """Return how near samples are to scans."""
+    values = measure_fidelity(ground.training, ground.held_out, ground.fake, ground.detectors, cache=ground.scans_cache,
+                              fake_cache=ground.cache, world=ground.world, seed=ground.settings.seed,
+                              batch=ground.settings.batch, progress=ground.telling("looking"))
+    return Part(name="fidelity", values=tuple(values))
+
+
+def memorisation(ground: Ground) -> Part:
+    """Return whether samples repeat training scans."""
+    judge = ground.judge
+    found = measure_memorisation(judge, ground.fake, cache=ground.cache, world=ground.world,
+                                 batch=ground.settings.batch, progress=ground.telling("looking for copies"))
+    data = {"samples": _thinned(found.rows.ratio), "held_out": _thinned(judge.held_out.ratio),
+            "limit": float(judge.null.scores[judge.null.rank - 1]), "pairs": [asdict(pair) for pair in found.pairs],
+            "flagged": np.flatnonzero(found.rows.flagged).tolist()}
+    return Part(name="memorisation", values=tuple(found.values), data=encode(data))
+
+
+def consistency(ground: Ground) -> Part:
+    """Return whether samples show what was asked for."""
+    found = measure_consistency(ground.held_out or ground.training, ground.fake, ground.oracle,
+                                cache=ground.scans_cache, fake_cache=ground.cache, world=ground.world,
+                                seed=ground.settings.seed, batch=ground.settings.batch,
+                                progress=ground.telling("measuring"))
+    data: dict[str, Any] = {"distributions": found.distributions, "confusion": found.confusion}
+    return Part(name="consistency", values=tuple(found.values), data=encode(data))
+
+
+def usefulness(ground: Ground) -> Part:
+    """Return whether a classifier can be trained on samples."""
+    if ground.held_out is None:
+        raise DataError("the archive holds no held-out scans (val or test) to test a classifier on")
+    found = measure_usefulness(ground.training, ground.held_out, ground.fake, ground.settings.usefulness,
+                               cache=ground.scans_cache, fake_cache=ground.cache, world=ground.world,
+                               progress=ground.telling("training classifiers"))
+    return Part(name="usefulness", values=tuple(found.values), data=encode({"curve": found.curve, "bar": BAR}))
+
+
+SIDES = {
+    "fidelity": Side(lambda ground: [Embedding(detector) for detector in ground.detectors], fidelity),
+    "usefulness": Side(lambda ground: [], usefulness),
+    "memorisation": Side(lambda ground: list(ground.judge.observers), memorisation),
+    "consistency": Side(lambda ground: consistency_observers(ground.oracle), consistency),
+}
+
+
+def _thinned(values: NDArray[np.float64]) -> list[float]:
+    """Return at most KEPT of the values, evenly among the sorted ones, so that they have the same distribution."""
+    ordered = np.sort(values)
+    places = np.linspace(0, len(ordered) - 1, min(len(ordered), KEPT)).round().astype(int)
+    return [float(f"{value:.4g}") for value in ordered[places]]

@@ -1,0 +1,78 @@
+"""`evaluate`: how good a generator is, beside what real scans reach."""
+
+import json
+from pathlib import Path
+
+import click
+
+from dnnlib.progress import progress_bar
+from tools._options import checkpoint_option, device_option
+
+EPILOG = """\b
+Examples:
+  python -m tools evaluate                               # the demo generator against simulated scans
+  python -m tools evaluate -c runs/00003-oct256-256px-b32 --out out/evaluate-3
+  python -m tools evaluate -c G_ema.safetensors --data scans-256.zip --weights oct=oct.safetensors
+  python -m tools evaluate --only fidelity,memorisation --count 1000
+  python -m tools evaluate --compare out/evaluate-2 out/evaluate-3
+  torchrun --nproc-per-node 2 -m tools evaluate --official --weights inception=inception.pt
+"""
+
+
+@click.command(epilog=EPILOG)
+@checkpoint_option
+@click.option("--data", type=click.Path(path_type=Path), metavar="ZIP",
+              help="Archive that the generator was trained on. [default: that of its run; for the demo, simulated]")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("out/evaluate"), show_default=True,
+              help="Folder.")
+@click.option("--detector", "detectors", multiple=True, metavar="NAME",
+              help="lite0, oct, inception or vgg16-lpips; may be given several times. [default: lite0 and oct]")
+@click.option("--weights", multiple=True, metavar="NAME=FILE", help="Weights of a detector, such as oct=FILE.")
+@click.option("--count", type=click.IntRange(min=8), help="Samples. [default: as many as held-out scans, 4000 or more]")
+@click.option("--psi", type=float, default=1.0, show_default=True, help="Truncation of the samples.")
+@click.option("--only", metavar="PARTS", help="Some of fidelity,usefulness,memorisation,consistency.")
+@click.option("--official", is_flag=True, help="fid50k_full and the other official metrics too; need their weights.")
+@click.option("--show-scans", is_flag=True, help="Show scans of patients in the page, which is then private.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the first sample.")
+@click.option("--batch", type=click.IntRange(min=1), default=64, show_default=True, help="Pictures at once.")
+@click.option("--compare", nargs=2, type=click.Path(path_type=Path), metavar="A B",
+              help="Put two reports side by side instead, and say which differences are beyond noise.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@device_option
+def evaluate(checkpoint: str | None, data: Path | None, out: Path, detectors: tuple[str, ...],
+             weights: tuple[str, ...], count: int | None, psi: float, only: str | None, official: bool,
+             show_scans: bool, seed: int, batch: int, compare: tuple[Path, Path] | None, as_json: bool,
+             device: str | None) -> None:
+    """Measure a generator, and write report.json and report.html: each number beside what real scans reach."""
+    from stylegan_oct.metrics import compare as comparing
+    from stylegan_oct.metrics import evaluate as evaluation
+    from stylegan_oct.metrics.ground import USUAL_DETECTORS, Ground, Settings, choose_archive, parse_weights
+    from stylegan_oct.metrics.lines import report_lines
+    from stylegan_oct.metrics.report import PARTS, encode, read_report
+    from stylegan_oct.model import load_generator
+    from torch_utils.distributed import init_world
+
+    if compare:
+        found = comparing.compare(*map(read_report, compare))
+        comparing.save_comparison(out, found)
+        click.echo(json.dumps(comparing.facts(found)) if as_json else "\n".join(comparing.comparison_lines(found)))
+        return
+    parts = tuple(name.strip() for name in only.split(",")) if only else PARTS
+    settings = Settings(detectors=detectors or USUAL_DETECTORS, weights=parse_weights(weights), count=count,
+                        psi=psi, only=parts, official=official, seed=seed, batch=batch)
+    world = init_world(device)
+
+    def say(line: str) -> None:
+        if world.is_first:
+            click.echo(line, err=True)
+
+    try:
+        G = load_generator(checkpoint, device=world.device)
+        archive = choose_archive(G, data, cache=Path("data"), say=say)
+        with progress_bar("evaluating") as update:
+            ground = Ground(G, archive, settings, out / "seen", world, update if world.is_first else lambda *_: None)
+            report = evaluation.evaluate(ground, out, show_scans=show_scans, say=say)
+    finally:
+        world.close()
+    if world.is_first:
+        click.echo(json.dumps(encode(report)) if as_json else "\n".join(report_lines(report, out)))
