@@ -201,10 +201,11 @@ def _oracle(settings: Settings, G: OctGenerator, device: torch.device | str) -> 
 
 
 def _teacher(settings: Settings, G: OctGenerator, device: torch.device | str) -> Teacher | None:
+    shown = parse_input(settings.teacher_input)
     if settings.teacher is None:
         return None
     classes = settings.teacher_classes.split(",") if settings.teacher_classes else G.info.classes
-    return Teacher(settings.teacher, [name.strip() for name in classes], parse_input(settings.teacher_input),
+    return Teacher(settings.teacher, [name.strip() for name in classes], shown,
                    resolution=G.info.resolution, device=device)
 
 
@@ -238,8 +239,13 @@ def _warnings(settings: Settings, G: OctGenerator, plan: Plan, review: Report | 
         found.append("Copies of training scans are not looked for; give --training ARCHIVE.")
     if review is None:
         found.append("This generator has not been evaluated; the card says so.")
-    elif review.subject.psi != plan.psi:
-        found.append(f"The generator was evaluated at psi {review.subject.psi:g}, this export draws at {plan.psi:g}.")
+    else:
+        if review.subject.psi != plan.psi:
+            found.append(f"The generator was evaluated at psi {review.subject.psi:g}, this export draws at "
+                         f"{plan.psi:g}.")
+        memorisation = review.part("memorisation")
+        if memorisation is None or memorisation.reason:
+            found.append("The evaluation of this generator did not look for memorisation.")
     if plan.split[2]:
         found.append("Some pictures go to a split \"test\": results on synthetic pictures say little about scans.")
     return found

@@ -17,7 +17,7 @@ def find_review(info: GeneratorInfo, given: Path | None = None, *, allow_unrevie
         given: report.json or its folder; default: beside the generator's file, in its run, in out/evaluate.
         allow_unreviewed: do without.
     Raises:
-        ConfigError: there is none, or the given one is of another generator.
+        ConfigError: there is none, or the given one is of another generator, or not finished.
         DataError: the given one cannot be read.
     """
     if given is not None:
@@ -26,11 +26,14 @@ def find_review(info: GeneratorInfo, given: Path | None = None, *, allow_unrevie
             raise ConfigError(f"{given} is the evaluation of another generator (checkpoint "
                               f"{report.subject.sha256[:12]}, not {info.sha256[:12]}). Evaluate this one: "
                               f"python -m tools evaluate -c {info.path}")
+        if not report.complete:
+            raise ConfigError(f"The evaluation in {given} was stopped before its end. Evaluate again, which goes on: "
+                              f"python -m tools evaluate -c {info.path}")
         return report
     places = [*dict.fromkeys([info.path.parent, *info.path.resolve().parents[2:3], USUAL])]
     for place in places:
         found = _read(place / FILE)
-        if found is not None and found.subject.sha256 == info.sha256:
+        if found is not None and found.complete and found.subject.sha256 == info.sha256:
             return found
     if allow_unreviewed:
         return None

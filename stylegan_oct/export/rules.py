@@ -51,7 +51,8 @@ class Rule:
         share = float(rule.holds(known).mean())
         if share > LARGEST_THIRD:
             raise DataError(f"{self.biomarker} has the same value in so many {class_name} pictures that {share:.0%} "
-                            f"would be its {self.third}. Give limits: --biomarker {class_name}:{self.biomarker}=LOW-HIGH")
+                            f"would be its {self.third}. Give limits: --biomarker "
+                            f"{class_name}:{self.biomarker}=LOW-HIGH")
         return rule
 
     def __str__(self) -> str:
