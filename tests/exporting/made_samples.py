@@ -1,6 +1,7 @@
 """Small pictures with their rows, and exports of them."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,17 +32,17 @@ def made_picture(seed: int, side: int = 16) -> NDArray[np.uint8]:
     return np.random.default_rng(seed).integers(0, 256, (side, side), dtype=np.uint8)
 
 
-def made_samples(seeds: range, fail_at: int | None = None) -> Iterator[tuple[Item, NDArray[np.uint8]]]:
+def made_samples(seeds: range, fail_at: int | None = None, side: int = 16) -> Iterator[tuple[Item, NDArray[np.uint8]]]:
     """Yield pictures; raise before one of them, as a kill would stop the work."""
     for seed in seeds:
         if seed == fail_at:
             raise KeyboardInterrupt
-        yield made_item(seed), made_picture(seed)
+        yield made_item(seed, resolution=side), made_picture(seed, side)
 
 
-def made_export(name: str, out: Path) -> tuple[Layout, Rows]:
+def made_export(name: str, out: Path, side: int = 16) -> tuple[Layout, Rows]:
     """Write 20 pictures in two parts."""
-    layout = make_layout(name, out, COLLECTION)
-    write_part(layout, out, 0, made_samples(range(12)))
-    write_part(layout, out, 1, made_samples(range(12, 20)))
+    layout = make_layout(name, out, replace(COLLECTION, resolution=side))
+    write_part(layout, out, 0, made_samples(range(12), side=side))
+    write_part(layout, out, 1, made_samples(range(12, 20), side=side))
     return layout, finish_parts(layout, out)
