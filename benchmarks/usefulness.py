@@ -28,6 +28,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 
 from dnnlib.progress import progress_bar
 from stylegan_oct.features.detector import load_detector
@@ -102,6 +103,29 @@ def show_curve(found: Usefulness) -> None:
                   f"{point.value:.4f} {span(point.interval)}  by seed {seeds}")
 
 
+def draw_curve(found: Usefulness, file: Path) -> None:
+    """Save the AUCs over the amount of real data as a picture."""
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    for axes, metric, title in zip(figure.subplots(1, 2, sharey=True), ("auc", "auc_urgent"),
+                                   ("four classes", "urgent (CNV, DME) against not"), strict=True):
+        for arm, colour, name in (("real", "#555555", "real scans"), ("both", "#1f77b4", "real and synthetic"),
+                                  ("synthetic", "#d62728", "synthetic alone")):
+            points = [point for point in found.curve if (point.arm, point.metric) == (arm, metric)]
+            spans = [point.interval or (point.value, point.value) for point in points]
+            if arm == "synthetic":
+                axes.axhline(points[0].value, color=colour, linestyle="--", label=name)
+                axes.axhspan(*spans[0], color=colour, alpha=0.15, linewidth=0)
+                continue
+            x = [point.scans for point in points]
+            axes.errorbar(x, [point.value for point in points], capsize=3, marker="o", color=colour, label=name,
+                          yerr=np.abs(np.array(spans).T - [point.value for point in points]))
+        axes.set(xscale="log", xlabel="real scans to train on", title=title)
+        axes.grid(alpha=0.3)
+    figure.axes[0].set_ylabel("AUC on scans of other patients")
+    figure.axes[0].legend(loc="lower right")
+    figure.savefig(file, dpi=110)
+
+
 def span(interval: Interval | None) -> str:
     return "" if interval is None else f"({interval[0]:.3f} to {interval[1]:.3f})"
 
@@ -118,6 +142,7 @@ def main() -> None:
     parser.add_argument("--halve", action="store_true")
     parser.add_argument("--permute", action="store_true")
     parser.add_argument("--coverage", action="store_true")
+    parser.add_argument("--plot", type=Path)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--cache", type=Path, default=Path("data/seen"))
     options = parser.parse_args()
@@ -147,6 +172,8 @@ def main() -> None:
             return
         show(found.values)
         show_curve(found)
+        if options.plot is not None:
+            draw_curve(found, options.plot)
     print(f"{time.perf_counter() - start:.0f} s, {time.process_time() - cpu:.0f} s of CPU, {options.threads} threads")
 
 
