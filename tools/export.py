@@ -43,7 +43,7 @@ The same command goes on with an export that was stopped.
 @click.option("--training", type=click.Path(path_type=Path), metavar="ZIP",
               help="Reject what may be copies of scans of this archive, which the generator was trained on.")
 @click.option("--copies", type=click.Path(path_type=Path), metavar="FILE",
-              help="Copy detector. [simulated scans: the included one]")
+              help="Copy detector of that archive. [beside it, trained on the first use]")
 @click.option("--biomarker", "rules", multiple=True, metavar="[CLASS:]NAME=RANGE",
               help="Severity: upper-third, middle-third, lower-third, 0.02-0.1, 0.02- or -0.1; repeat for several.")
 @click.option("--biomarkers/--no-biomarkers", default=True, show_default=True, help="Measure thickness, drusen, fluid.")

@@ -1,6 +1,7 @@
 """Exports samples of a generator: prepared, drawn part by part by one process or many, described, sealed."""
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -10,10 +11,11 @@ import numpy as np
 
 from dnnlib.errors import DataError, UserError
 from stylegan_oct.export import folder
-from stylegan_oct.export.draw import Tally, draw_pixels
+from stylegan_oct.export.draw import Artist, Tally, draw_pixels
 from stylegan_oct.export.folder import Record
 from stylegan_oct.export.layouts import complete_parts, make_layout, write_part
 from stylegan_oct.export.manifest import Samples
+from stylegan_oct.export.measuring import measuring_processes
 from stylegan_oct.export.prepare import Job, Progress, Settings, prepare
 from stylegan_oct.export.rules import Rule
 from stylegan_oct.export.seal import seal
@@ -53,7 +55,8 @@ def export(settings: Settings, *, world: World = World(), progress: Progress = l
         begin = time.perf_counter()
         new = 0
         if not folder.is_complete(settings.out):
-            new = _draw_parts(job, record, world, progress)
+            measure = stack.enter_context(measuring_processes(_idle_cores(world)))
+            new = _draw_parts(job, job.artist(record.rules, measure), world, progress)
             with job.clock("writing"):
                 _first_alone(world, lambda: _finish(job, record))
     return Summary(out=settings.out, pictures=job.plan.total, record=folder.read_record(settings.out), drawn_now=new,
@@ -89,7 +92,7 @@ def _with_limits(job: Job, progress: Progress) -> Iterator[Rule]:
 
 def _pilot(job: Job, label: int, biomarker: str) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
     """Return a biomarker of the pictures of the pilot that nothing else rejects, [n]."""
-    selection = job.artist(()).selection
+    selection = job.artist().selection
     found: list[float] = []
     for seeds in job.plan.pilot(label):
         pixels = draw_pixels(job.G, seeds, label, job.plan.psi)
@@ -98,11 +101,15 @@ def _pilot(job: Job, label: int, biomarker: str) -> "np.ndarray[tuple[int], np.d
     return np.array(found)
 
 
-def _draw_parts(job: Job, record: Record, world: World, progress: Progress) -> int:
+def _idle_cores(world: World) -> int:
+    """Return how many cores each process may measure with: one where the cores draw."""
+    return max((os.cpu_count() or 1) // world.size, 1) if world.device.type == "cuda" else 1
+
+
+def _draw_parts(job: Job, artist: Artist, world: World, progress: Progress) -> int:
     """Draw and write the missing parts, the processes taking turns; return how many pictures they hold."""
     out, plan = job.settings.out, job.plan
     layout = make_layout(plan.layout, out, job.collection, corner=plan.corner_mark, mapping=job.mapping)
-    artist = job.artist(record.rules)
     there = set(complete_parts(out))
     missing = [part for part in range(plan.parts) if part not in there]
     world.barrier()

@@ -16,16 +16,16 @@ from stylegan_oct.export.clock import Clock
 from stylegan_oct.export.draw import TRIES, Artist
 from stylegan_oct.export.folder import Record
 from stylegan_oct.export.layouts import make_layout
-from stylegan_oct.export.manifest import Collection
+from stylegan_oct.export.manifest import NO_PARQUET, Collection, has_parquet
+from stylegan_oct.export.measuring import Measure, measure_here
 from stylegan_oct.export.plan import BATCH, Plan, counts_like, parse_counts
 from stylegan_oct.export.review import find_review
 from stylegan_oct.export.rules import Rule, parse_rule
 from stylegan_oct.export.select import Selection, pixel_size
 from stylegan_oct.export.teacher import Teacher, parse_input
-from stylegan_oct.features.copies import CopyDetector
 from stylegan_oct.features.detector import load_detector
 from stylegan_oct.features.oct import OctDetector
-from stylegan_oct.metrics.memorisation import CopyJudge
+from stylegan_oct.metrics.memorisation import CopyJudge, open_judge
 from stylegan_oct.metrics.report import Report
 from stylegan_oct.model import OctGenerator, load_generator
 
@@ -107,10 +107,10 @@ class Job:
                      corner_mark=plan.corner_mark, latents=plan.latents,
                      teacher=self.teacher.identity if self.teacher else "")
 
-    def artist(self, rules: Sequence[Rule]) -> Artist:
-        """Return what draws the parts, under rules with their limits."""
+    def artist(self, rules: Sequence[Rule] = (), measure: Measure = measure_here) -> Artist:
+        """Return what draws the parts, under rules with their limits; `measure` measures biomarkers."""
         selection = Selection(self.plan, oracle=self.oracle, copies=self.copies, rules=rules,
-                              um_per_px=self.um_per_px, clock=self.clock)
+                              um_per_px=self.um_per_px, clock=self.clock, measure=measure)
         training = self.settings.training
         key = Key(training.with_suffix(".key")) if training is not None else None
         return Artist(G=self.G, plan=self.plan, selection=selection, tries=self.settings.tries, key=key,
@@ -146,7 +146,7 @@ def prepare(settings: Settings, *, device: torch.device | str = "cpu", progress:
         copies_sha256=copies.detector.sha256 if copies else None)
     job = Job(settings=settings, G=G, plan=plan, collection=collection, review=review, oracle=oracle, copies=copies,
               teacher=teacher, clock=Clock())
-    job.artist(())
+    job.artist()
     job.facts(Record(plan=plan))
     return job
 
@@ -224,12 +224,8 @@ def _copies(settings: Settings, G: OctGenerator, device: torch.device | str, pro
     if G.info.archive and archive.fingerprint != G.info.archive:
         raise ConfigError(f"{training} is not the archive that this generator was trained on (fingerprint "
                           f"{archive.fingerprint[:12]}, not {G.info.archive[:12]}), so it cannot tell what is copied.")
-    if settings.copies is None and archive.source != "phantom":
-        raise ConfigError(f"The included copy detector knows simulated scans alone. Train one on {training} (python -m "
-                          "tools train-copies) and give it with --copies FILE.")
-    detector = load_detector("copies", weights=settings.copies, device=device)
-    assert isinstance(detector, CopyDetector)
-    return CopyJudge(training, detector, progress=lambda done, total: progress(done, total, "looking at the archive"))
+    return open_judge(training, weights=settings.copies, device=device,
+                      progress=lambda done, total: progress(done, total, "looking at the archive"))
 
 
 def _warnings(settings: Settings, G: OctGenerator, plan: Plan, review: Report | None) -> list[str]:
@@ -246,6 +242,8 @@ def _warnings(settings: Settings, G: OctGenerator, plan: Plan, review: Report | 
         memorisation = review.part("memorisation")
         if memorisation is None or memorisation.reason:
             found.append("The evaluation of this generator did not look for memorisation.")
+    if not has_parquet():
+        found.append(NO_PARQUET)
     if plan.split[2]:
         found.append("Some pictures go to a split \"test\": results on synthetic pictures say little about scans.")
     return found

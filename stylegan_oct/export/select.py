@@ -10,10 +10,11 @@ from torch import Tensor
 from dnnlib.errors import ConfigError
 from stylegan_oct.data.preprocess import ROI_HEIGHT, Preprocess, to_grey
 from stylegan_oct.export.clock import Clock
+from stylegan_oct.export.measuring import Measure, measure_here
 from stylegan_oct.export.plan import Plan
 from stylegan_oct.export.rules import Rule
 from stylegan_oct.features.oct import OctDetector
-from stylegan_oct.latent.biomarkers.measure import NAMES, default_um_per_px, measure
+from stylegan_oct.latent.biomarkers.measure import NAMES, default_um_per_px
 from stylegan_oct.metrics.memorisation import CopyJudge
 
 KEPT = "kept"
@@ -49,14 +50,15 @@ class Selection:
         rules: with their limits.
         um_per_px: (z, x) size of a pixel; None where it is not known, and then nothing is measured.
         clock: takes down the time.
+        measure: measures biomarkers.
     Raises:
         ConfigError: the oracle does not know a class, or a range cannot be told without a scale.
     """
 
     def __init__(self, plan: Plan, *, oracle: OctDetector | None, copies: CopyJudge | None, rules: Sequence[Rule] = (),
-                 um_per_px: tuple[float, float] | None, clock: Clock) -> None:
+                 um_per_px: tuple[float, float] | None, clock: Clock, measure: Measure = measure_here) -> None:
         self.plan, self.oracle, self.copies, self.rules, self.um_per_px = plan, oracle, copies, rules, um_per_px
-        self._clock = clock
+        self._clock, self._measuring = clock, measure
         wanted = [plan.classes[label] for label, count in enumerate(plan.counts) if count and plan.classes]
         strange = [name for name in wanted if oracle is not None and name not in oracle.classes]
         if strange and oracle is not None:
@@ -87,7 +89,7 @@ class Selection:
         left = _left(seen) if rules else _left(seen)[:wanted]
         if self.plan.biomarkers and self.um_per_px is not None and left:
             with self._clock("biomarkers"):
-                self._measure(pixels[left], rules, [seen[i] for i in left])
+                self._measure(pixels[left], self.um_per_px, rules, [seen[i] for i in left])
         return seen
 
     def _ask_oracle(self, oracle: OctDetector, pixels: Tensor, label: int, seen: Sequence[Seen]) -> None:
@@ -108,8 +110,9 @@ class Selection:
             if one.flagged:
                 one.reason = COPY
 
-    def _measure(self, pixels: Tensor, rules: Sequence[Rule], seen: Sequence[Seen]) -> None:
-        values = measure(grey(pixels), self.um_per_px).values
+    def _measure(self, pixels: Tensor, um_per_px: tuple[float, float], rules: Sequence[Rule],
+                 seen: Sequence[Seen]) -> None:
+        values = self._measuring(grey(pixels), um_per_px)
         for number, one in enumerate(seen):
             one.biomarkers = {name: float(values[name][number]) for name in NAMES}
         for rule in rules:

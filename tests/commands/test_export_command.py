@@ -107,7 +107,6 @@ def places(tmp_path_factory: pytest.TempPathFactory, exported: tuple[Path, Resul
     (["--out", "{done}", "--psi", "0.7"], "another counts and psi"),
     (["--training", "{folder}/small.zip"], "8 px"),
     (["--training", "{folder}/nowhere.zip"], "nowhere.zip"),
-    (["--training", "{folder}/scans.zip"], "train-copies"),
     (["--training", "{folder}/scans.zip", "--copies", "{folder}/nowhere"], "nowhere"),
     (["--copies", "{folder}/nowhere"], "Give both"),
     (["--like", "{folder}/text.safetensors"], "text.safetensors"),

@@ -40,6 +40,7 @@ def pictures(names: dict[str, str]) -> dict[str, str]:
     return {name: sha256 for name, sha256 in names.items() if name.endswith(".png")}
 
 
+@pytest.mark.slow
 def test_a_killed_export_leaves_a_valid_prefix_and_goes_on_to_the_same_files(whole: Path, tmp_path: Path) -> None:
     out = tmp_path / "export"
     process = start(out, 15)
@@ -114,6 +115,7 @@ def test_a_stop_before_the_folder_is_cleared_leaves_no_trace(whole: Path, tmp_pa
     assert tree(out) == tree(whole)
 
 
+@pytest.mark.slow
 def test_two_processes_export_what_one_does(whole: Path, tmp_path: Path) -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

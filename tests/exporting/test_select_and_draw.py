@@ -16,6 +16,7 @@ from dnnlib.errors import ConfigError, DataError
 from stylegan_oct.data.preprocess import Preprocess
 from stylegan_oct.export.clock import Clock
 from stylegan_oct.export.draw import Artist, Tally, draw_pixels
+from stylegan_oct.export.measuring import measure_here, measuring_processes
 from stylegan_oct.export.plan import Plan
 from stylegan_oct.export.rules import Rule
 from stylegan_oct.export.select import COPY, ELSEWHERE, KEPT, OUTSIDE, UNKNOWN, UNSURE, Selection, pixel_size
@@ -191,3 +192,14 @@ def test_the_nearest_training_scan_is_told_by_a_keyed_hash_alone(G: OctGenerator
         number = round(255 * (1 - (item.nearest_distance or 0)))
         assert item.nearest_training == key.hash("training scan", f"train/{number}.png")
         assert "train/" not in item.to_json() and item.memorised is False
+
+
+@pytest.mark.slow
+def test_several_processes_measure_what_one_does() -> None:
+    pictures = retinas(5)[:, 0].numpy()
+    with measuring_processes(2) as measure:
+        there = measure(pictures, (30.0, 92.2))
+    here = measure_here(pictures, (30.0, 92.2))
+    assert there.keys() == here.keys()
+    for name in here:
+        np.testing.assert_array_equal(there[name], here[name])
