@@ -17,13 +17,14 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from dnnlib.errors import DataError, UserError
+from dnnlib.errors import DataError
 from dnnlib.files import atomic_path, atomic_write
 from stylegan_oct import __version__
 from stylegan_oct.latent.biomarkers.measure import BIOMARKERS
 
 CSV = "manifest.csv"
 PARQUET = "manifest.parquet"
+NO_PARQUET = f"{PARQUET} is left out, {CSV} holds the same; for both: pip install 'stylegan-oct[parquet]'"
 SCHEMA = "manifest.schema.json"
 DIGITS = 6          # significant digits of what was measured; more would be noise
 ROWS_AT_ONCE = 4096
@@ -254,16 +255,6 @@ def has_parquet() -> bool:
     except ImportError:
         return False
     return True
-
-
-def need_parquet() -> None:
-    """Raise where pyarrow is missing.
-
-    Raises:
-        UserError: it is.
-    """
-    if not has_parquet():
-        raise UserError("manifest.parquet needs pyarrow: pip install 'stylegan-oct[parquet]'")
 
 
 class _ParquetFile:
