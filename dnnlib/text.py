@@ -38,6 +38,14 @@ def format_nimg(nimg: int) -> str:
     return f"{nimg / 1000:g} kimg"
 
 
+def format_bytes(size: int) -> str:
+    """Return a size such as 3.2 MB, in powers of 1000."""
+    value, units = float(size), ["bytes", "kB", "MB", "GB", "TB"]
+    while value >= 999.5 and len(units) > 1:
+        value, units = value / 1000, units[1:]
+    return f"{value:.0f} {units[0]}" if units[0] == "bytes" or value >= 99.5 else f"{value:.2g} {units[0]}"
+
+
 def suggest(word: str, choices: Iterable[str]) -> str:
     """Return ' Did you mean X?' for the nearest of the choices, or their list where none is near."""
     names = list(choices)

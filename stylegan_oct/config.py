@@ -33,7 +33,8 @@ class DataConfig:
     classes: tuple[str, ...] = ()    # names by label; empty for unconditional
     mirror: bool = False             # add every image flipped; doubles the data, hides which eye it is
     balanced: bool = False           # draw the classes equally often instead of as they come
-    workers: int = 0                 # loader processes
+    workers: int = 0                 # loader processes, where the pictures are not decoded once
+    cache: bool = True               # decode the pictures once, into a file beside the archive
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -201,7 +202,7 @@ class TrainConfig:
         data = to_dict(self)
         for key in ("total_kimg", "save", "start_sha256"):
             del data[key]
-        for key in ("path", "workers"):
+        for key in ("path", "workers", "cache"):
             del data["data"][key]
         return data
 

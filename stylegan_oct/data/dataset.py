@@ -8,7 +8,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from stylegan_oct.data.archive import Archive
+from stylegan_oct.data.cache import Pixels, decoded_pixels
 from stylegan_oct.data.preprocess import parse_preprocess
+from torch_utils.distributed import World
 
 
 class ArchiveDataset(Dataset[tuple[Tensor, int]]):
@@ -18,12 +20,15 @@ class ArchiveDataset(Dataset[tuple[Tensor, int]]):
         path: the archive.
         split: "train", "val" or "test".
         mirror: append every image flipped left to right, so that item N + i is item i flipped.
+        cached: read from a file of decoded pictures, made on the first use (`stylegan_oct.data.cache`).
+        world: the processes that make that file together.
     Raises:
         DataError: the archive or the split cannot be used; from `dataset[i]`, an image cannot be read.
         ConfigError: what the archive says of its preprocessing makes no sense.
     """
 
-    def __init__(self, path: Path | str, split: str = "train", mirror: bool = False) -> None:
+    def __init__(self, path: Path | str, split: str = "train", mirror: bool = False, *, cached: bool = False,
+                 world: World = World()) -> None:  # noqa: B008 (frozen)
         self.archive = Archive(path)
         self.split = split
         self._names = self.archive.names(split)
@@ -36,14 +41,24 @@ class ArchiveDataset(Dataset[tuple[Tensor, int]]):
         self.source = self.archive.source
         self.preprocess = parse_preprocess(self.archive.preprocess, self.resolution, self.channels)
         self.fingerprint = self.archive.fingerprint
+        self._decoded = decoded_pixels(self.archive, split, world=world) if cached else None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         """Return (pixels uint8 [C, H, W], class number)."""
-        pixels = self.archive.read_pixels(self._names[index % len(self._names)])
+        place = index % len(self._names)
+        if self._decoded is not None:
+            planes: Pixels = self._decoded[place]
+        else:
+            pixels = self.archive.read_pixels(self._names[place])
+            planes = pixels[np.newaxis] if self.channels == 1 else pixels.transpose(2, 0, 1)  # [C, H, W]
         if index >= len(self._names):
-            pixels = pixels[:, ::-1]
-        planes = pixels[np.newaxis] if self.channels == 1 else pixels.transpose(2, 0, 1)  # [C, H, W]
-        return torch.from_numpy(planes.copy()), int(self.labels[index])
+            planes = planes[:, :, ::-1]
+        return torch.from_numpy(np.array(planes)), int(self.labels[index])
+
+    @property
+    def is_cached(self) -> bool:
+        """Whether items come from decoded pictures: quick enough without processes that load them."""
+        return self._decoded is not None

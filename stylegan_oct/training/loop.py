@@ -51,7 +51,7 @@ def train(config: TrainConfig, run: RunDir, world: World, console: Console) -> O
         UserError: the data, a checkpoint or the disk fails; the last complete checkpoint stays.
     """
     data = config.data
-    dataset = ArchiveDataset(Path(data.path), split="train", mirror=data.mirror)
+    dataset = ArchiveDataset(Path(data.path), split="train", mirror=data.mirror, cached=data.cache, world=world)
     state = create_state(config, world.device, dataset.source, dataset.preprocess)
     _resume_or_start(state, run, world)
     if world.is_first:
@@ -104,9 +104,10 @@ def _batches(config: TrainConfig, dataset: ArchiveDataset, start_nimg: int, worl
     place = {"rank": world.rank, "world_size": world.size}
     sampler = MicrobatchSampler(stream, start_nimg=start_nimg, batch=config.batch, batch_gpu=config.batch_gpu, **place)
     on_gpu = world.device.type == "cuda"
+    workers = 0 if dataset.is_cached else config.data.workers
     loader: DataLoader[tuple[Tensor, int]] = DataLoader(
-        dataset, batch_sampler=sampler, num_workers=config.data.workers, pin_memory=on_gpu,
-        persistent_workers=config.data.workers > 0, generator=torch.Generator())
+        dataset, batch_sampler=sampler, num_workers=workers, pin_memory=on_gpu, persistent_workers=workers > 0,
+        generator=torch.Generator())
     offsets = microbatch_offsets(config.batch, config.batch_gpu, world.rank, world.size)
     micros = iter(loader)
     while True:
