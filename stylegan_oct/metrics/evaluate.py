@@ -125,8 +125,9 @@ def _look(ground: Ground, names: Sequence[str]) -> None:
             observers.update({observer.identity: observer for observer in SIDES[name].observers(ground)})
         except UserError as error:
             log.debug("%s has no observers: %s", name, error)
-    observe(ground.fake, list(observers.values()), ground.cache, world=ground.world, batch=ground.settings.batch,
-            progress=ground.telling("drawing samples"))
+    if observers:
+        observe(ground.fake, list(observers.values()), ground.cache, world=ground.world, batch=ground.settings.batch,
+                progress=ground.telling("drawing samples"))
 
 
 def _measure(ground: Ground, name: str) -> Part:

@@ -47,9 +47,10 @@ class Settings:
         for name in self.only:
             if name not in PARTS:
                 raise ConfigError(f"There is no part {name!r}.{suggest(name, PARTS)}")
-        for name in (*self.detectors, *self.weights):
-            if name not in DETECTORS:
-                raise ConfigError(f"There is no detector {name!r}.{suggest(name, DETECTORS)}")
+        for names, known in ((self.detectors, DETECTORS), (self.weights, (*DETECTORS, "vgg16"))):
+            for name in names:
+                if name not in known:
+                    raise ConfigError(f"There is no detector {name!r}.{suggest(name, known)}")
         if self.count is not None and self.count < 8:
             raise ConfigError(f"count must be at least 8; got {self.count}.")
 

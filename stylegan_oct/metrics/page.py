@@ -191,9 +191,9 @@ def _consistency(data: Mapping[str, Any]) -> list[Plot]:
         real = {one["class_name"] or "all": np.asarray(one["real"], float) for one in found}
         fake = {one["class_name"] or "all": np.asarray(one["fake"], float) for one in found}
         if any(map(len, real.values())):
-            plots.append(Plot(title=plain(name).capitalize().replace("Rpe", "RPE"), svg=boxes_plot(real, fake, x_label=found[0]["unit"]),
-                              caption=f"{BIOMARKERS.get(name, '').capitalize()}. Grey: scans; blue: samples; 5 to "
-                                      "95 %, quartiles, median."))
+            svg = boxes_plot(real, fake, x_label=found[0]["unit"])
+            plots.append(Plot(title=_capital(plain(name)), svg=svg, caption=f"{_capital(BIOMARKERS.get(name, name))}. "
+                              "Grey: scans; blue: samples; 5 to 95 %, quartiles, median."))
     return plots
 
 
@@ -211,7 +211,8 @@ def _group(metric: str, values: Sequence[Value]) -> Group:
     plotted = [value for value in shown if np.isfinite(value.value)]
     found = Group(full_title(metric), meaning_of(metric).line)
     if plotted and any(value.interval or value.floor is not None for value in plotted):
-        found.svg = intervals_plot(plotted, [names[id(value)] for value in plotted])
+        found.svg = intervals_plot(plotted, [names[id(value)] for value in plotted],
+                                   percent=meaning_of(metric).percent)
     found.rows = [_row(value, names[id(value)]) for value in shown]
     found.more = [_row(value, f"{names[id(value)]}, {value.class_name}") for value in values
                   if gathered and value.class_name is not None]
@@ -239,6 +240,10 @@ def _about(report: Report) -> str:
     return (f"{report.settings.get('count', '?')} samples of a generator ({classes}; "
             f"{report.subject.resolution} px) against {held_out} held-out {kind} of {report.reference.file}. "
             f"Made {report.made[:10]}. Not for diagnosis.")
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _plain(value: Any) -> str:

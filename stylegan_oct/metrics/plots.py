@@ -10,6 +10,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
 from stylegan_oct.metrics.values import Interval, Value
@@ -37,7 +38,7 @@ class Curve:
     real: bool = False   # drawn in the colour of real scans
 
 
-def intervals_plot(values: Sequence[Value], names: Sequence[str] = ()) -> str:
+def intervals_plot(values: Sequence[Value], names: Sequence[str] = (), *, percent: bool = False) -> str:
     """Return values, by default named by their class: a dot with its interval, and the floor with its own as a band."""
     height = 0.42 + 0.27 * len(values)
 
@@ -56,6 +57,8 @@ def intervals_plot(values: Sequence[Value], names: Sequence[str] = ()) -> str:
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         axes.margins(x=0.08)
+        if percent:
+            axes.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
 
     return _svg(draw, height)
 

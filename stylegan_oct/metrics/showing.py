@@ -12,7 +12,7 @@ from stylegan_oct.metrics.pictures import Pictures
 from stylegan_oct.metrics.report import Report
 
 COLUMNS = 6     # of samples, and of scans, of a class
-LARGEST = 128   # pixels at which a picture is shown
+LARGEST = 80    # pixels at which a picture is shown
 PAIRS = 8       # closest pairs that are shown
 
 

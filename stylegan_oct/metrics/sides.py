@@ -13,9 +13,13 @@ from stylegan_oct.metrics.fidelity import measure_fidelity
 from stylegan_oct.metrics.ground import Ground
 from stylegan_oct.metrics.memorisation import measure_memorisation
 from stylegan_oct.metrics.observe import Embedding, Observer
+from stylegan_oct.metrics.official import measure_official
+from stylegan_oct.metrics.path_length import measure_path_lengths
 from stylegan_oct.metrics.report import Part, encode
-from stylegan_oct.metrics.usefulness import BAR, measure_usefulness
+from stylegan_oct.metrics.usefulness import BAR, measure_usefulness, usefulness_observers
 
+WAYS = 600    # of the path lengths
+PERCEPTUAL = ("lite0", "vgg16-lpips")   # networks whose distances follow what people see
 KEPT = 1000   # numbers of a distribution that are kept for its plot
 
 
@@ -32,6 +36,16 @@ def fidelity(ground: Ground) -> Part:
     values = measure_fidelity(ground.training, ground.held_out, ground.fake, ground.detectors, cache=ground.scans_cache,
                               fake_cache=ground.cache, world=ground.world, seed=ground.settings.seed,
                               batch=ground.settings.batch, progress=ground.telling("looking"))
+    labels = some_labels(ground.fake.labels, WAYS)
+    values += measure_path_lengths(ground.G, labels, [seer for seer in ground.detectors if seer.name in PERCEPTUAL],
+                                   psi=ground.settings.psi, seed=ground.settings.seed, world=ground.world,
+                                   progress=ground.telling("path lengths"))
+    if ground.settings.official:
+        weights = ground.settings.weights
+        values += measure_official(ground.G, ground.training, cache=ground.scans_cache, fake_cache=ground.cache,
+                                   inception=weights.get("inception"), vgg16=weights.get("vgg16"), world=ground.world,
+                                   seed=ground.settings.seed, batch=ground.settings.batch,
+                                   progress=ground.telling("official metrics"))
     return Part(name="fidelity", values=tuple(values))
 
 
@@ -68,10 +82,16 @@ def usefulness(ground: Ground) -> Part:
 
 SIDES = {
     "fidelity": Side(lambda ground: [Embedding(detector) for detector in ground.detectors], fidelity),
-    "usefulness": Side(lambda ground: [], usefulness),
+    "usefulness": Side(lambda ground: usefulness_observers(ground.training, ground.settings.usefulness), usefulness),
     "memorisation": Side(lambda ground: list(ground.judge.observers), memorisation),
     "consistency": Side(lambda ground: consistency_observers(ground.oracle), consistency),
 }
+
+
+def some_labels(labels: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Return at most `count` of labels that are spread evenly, with the same shares."""
+    some: NDArray[np.int64] = labels[np.linspace(0, len(labels) - 1, min(len(labels), count)).round().astype(int)]
+    return some
 
 
 def _thinned(values: NDArray[np.float64]) -> list[float]:

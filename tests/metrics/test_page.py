@@ -48,7 +48,7 @@ def test_the_page_tells_values_floors_faults_and_what_was_not_measured() -> None
     report = sample_report(verdict=judge(sample_report().values))
     page = render(report)
     for words in ("a part of the variety is missing", "0.75 to 0.80", "Usefulness: there are only 4 scans", "a warning",
-                  report.subject.sha256, "lite0", "not for diagnosis", "N real"):
+                  report.subject.sha256, "lite0", "not for diagnosis", "scans</th>"):
         assert words in page
     assert "FID" not in page
 
