@@ -78,7 +78,7 @@ def write_card(out: Path, facts: Facts, rows: Rows) -> None:
     total = sum(sum(found.values()) for found in counts.values())
     files = HF_FILES.get(facts.layout)
     text = _template().render(
-        facts=facts, card=CARD, version=__version__, counts=counts, figures=_figures, headings=HEADINGS,
+        facts=facts, card=CARD, version=__version__, counts=counts, table_of=_table, headings=HEADINGS,
         columns=manifest_of(rows).columns, types=TYPES, side=facts.collection.resolution,
         classes=[name for name in facts.collection.classes or [""] if any(name in found for found in counts.values())],
         size=next((name for most, name in SIZES if total < most), "n>1M"),
@@ -132,18 +132,25 @@ def _outcomes(drawn: Outcomes) -> Iterator[tuple[str, int, int, str, str]]:
         yield name or "all", total, kept, f"{1 - kept / total:.1%}", "; ".join(reasons) or "-"
 
 
-def _figures(part: Part) -> Iterator[tuple[str, ...]]:
-    """Yield the rows of a table: all classes together, and single classes where that is not known."""
+@dataclass(frozen=True)
+class _Table:
+    rows: list[tuple[str, ...]]
+    notes: list[str]   # told once below the table; a row names them by their number
+
+
+def _table(part: Part) -> _Table:
+    """Return the figures of all classes together, and of single classes where those are not known."""
     together = {value.metric for value in part.values if value.class_name is None}
-    for value in part.values:
-        if value.class_name is None or value.metric not in together:
-            yield tuple(cell.replace("|", "/") for cell in _cells(value))
+    shown = [value for value in part.values if value.class_name is None or value.metric not in together]
+    notes = list(dict.fromkeys(value.note for value in shown if value.note))
+    rows = [tuple(cell.replace("|", "/") for cell in _cells(value, notes)) for value in shown]
+    return _Table(rows, notes)
 
 
-def _cells(value: Value) -> tuple[str, ...]:
-    note = f"; {value.note}" if value.note else ""
-    return (full_title(value.metric), value.class_name or "all",
-            _spanned(value.value, value.interval, value.metric) + note,
+def _cells(value: Value, notes: Sequence[str]) -> tuple[str, ...]:
+    mark = f" [{notes.index(value.note) + 1}]" if value.note else ""
+    return (full_title(value.metric) + mark, value.class_name or "all",
+            _spanned(value.value, value.interval, value.metric),
             "-" if value.floor is None else _spanned(value.floor, value.floor_interval, value.metric),
             "-" if value.n is None else f"{value.n:,}")
 

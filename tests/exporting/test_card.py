@@ -21,7 +21,10 @@ def _facts(**changes):
 
 
 def _report(psi=0.8):
+    note = "of few pictures"
     values = (Value(metric="kd_lite0", value=0.25, interval=(0.24, 0.26), floor=0.01, n=1000, better="lower"),
+              Value(metric="recall_lite0", value=0.5, n=1000, note=note),
+              Value(metric="coverage_lite0", value=0.5, n=1000, note=note),
               Value(metric="kd_lite0", value=0.75, class_name="CNV", n=250, better="lower"))
     subject = Subject(file="G.safetensors", sha256=CHECKPOINT, nimg=1000, preset="tiny", classes=COLLECTION.classes,
                       resolution=16, channels=1, data_source="phantom", training_archive="", psi=psi)
@@ -49,6 +52,7 @@ def test_an_unreviewed_export_says_so_at_its_top(tmp_path):
 def test_the_figures_of_the_evaluation_stand_beside_their_floor(tmp_path):
     text = _card(tmp_path, report=_report())
     assert "| Kernel distance (lite0) | all | 0.25 (0.24 to 0.26) | 0.010 | 1,000 |" in text
+    assert "| Recall (lite0) [1] | all | 0.50 | - | 1,000 |" in text and text.count("[1] of few pictures.") == 1
     assert "A part is missing." in text and "few pictures" in text
     assert "Not measured: no held-out scans" in text
 
