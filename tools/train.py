@@ -2,16 +2,20 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
 
 from dnnlib.config import parse_setting, to_json
+from dnnlib.progress import progress_bar
 from dnnlib.text import format_nimg
 from stylegan_oct.classes import CLASSES
-from stylegan_oct.config import PRESETS, DataConfig
+from stylegan_oct.config import PRESETS, DataConfig, TrainConfig
 from tools._options import device_option
+
+if TYPE_CHECKING:
+    from torch_utils.distributed import World
 
 EPILOG = """\b
 Examples:
@@ -51,10 +55,11 @@ Examples:
 @click.option("--processes", type=click.IntRange(min=0), default=1, show_default=True,
               help="On this computer, one a GPU; 0 takes what is best on a CPU.")
 @device_option
+@click.option("--profile", is_flag=True, help="Only show where the time of one step of each kind goes.")
 @click.option("-n", "--dry-run", is_flag=True, help="Print the configuration and stop.")
 def train(data: str | None, phantom_images: int | None, resolution: int | None, preset: str | None, outdir: Path,
-          new: bool, settings: tuple[str, ...], processes: int, device: str | None, dry_run: bool,
-          **options: Any) -> None:
+          new: bool, settings: tuple[str, ...], processes: int, device: str | None, profile: bool,
+          dry_run: bool, **options: Any) -> None:
     """Train a generator, or go on with the newest unfinished run of the same configuration."""
     import torch
 
@@ -80,6 +85,9 @@ def train(data: str | None, phantom_images: int | None, resolution: int | None, 
         if dry_run:
             click.echo(to_json(config))
             return
+        if profile:
+            _profile(config, world, outdir)
+            return
         choice = launch.choose_run_together(config, outdir, new=new, world=world)
         if choice.finished:
             if world.is_first:
@@ -94,3 +102,12 @@ def train(data: str | None, phantom_images: int | None, resolution: int | None, 
         click.echo(f"  samples     {outcome.grid}\n  checkpoint  {outcome.checkpoint}\n  log         {choice.run.log}")
         if not outcome.finished:
             click.echo("The same command goes on from here.")
+
+
+def _profile(config: TrainConfig, world: "World", outdir: Path) -> None:
+    from stylegan_oct.training.profile import profile_steps
+
+    with progress_bar("profiling", 4) as update:
+        found = profile_steps(config, world, outdir / f"profile-{config.preset}-{config.data.resolution}px", update)
+    for step in found:
+        click.echo(step.table())
