@@ -19,7 +19,7 @@ RUFF  := --line-length 120 --target-version py311 --select E,F,W,I,B,UP,SIM,D1,D
 COMMON = $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(if $(filter file,$(origin OUT)),,--out "$(OUT)")
 PATHS := dnnlib torch_utils stylegan_oct tools tests benchmarks
 
-.PHONY: help install train walk atlas project directions neighbours export test test-gpu lint kernels bench bench-gpu clean
+.PHONY: help install train walk atlas project directions neighbours evaluate export test test-gpu lint kernels bench bench-gpu clean
 
 help:  ## List the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -58,6 +58,9 @@ neighbours: $(READY)  ## Find the synthetic scans nearest to a scan (SCAN=file o
 
 export: $(READY)  ## Export synthetic scans with manifest, marks and a card (CHECKPOINT, OUT, ARGS="--per-class 2000 --psi 0.8").
 	@$(BIN)/python -m tools export $(COMMON) $(ARGS)
+
+evaluate: $(READY)  ## Measure a generator beside real scans (CHECKPOINT, DATA, OUT, ARGS="--only fidelity").
+	@$(BIN)/python -m tools evaluate $(COMMON) $(if $(DATA),--data "$(DATA)") $(ARGS)
 
 test: $(READY)  ## Run the tests.
 	$(BIN)/python -m pytest $(ARGS)

@@ -127,7 +127,7 @@ class Ground:
     def judge(self) -> CopyJudge:
         """What tells copies of training scans."""
         return open_judge(self.archive, weights=self.settings.weights.get("copies"), device=self.G.device,
-                          cache=self.scans_cache, progress=self.telling("looking for copies"))
+                          cache=self.scans_cache, world=self.world, progress=self.telling("looking for copies"))
 
     def load(self, name: str) -> Detector:
         """Return a network with the weights that the user names for it, or its usual ones."""
