@@ -35,6 +35,7 @@ from torch_utils.distributed import World
 HALVINGS = 8
 LIMIT = 5000     # pictures in a half: more take minutes for pairs and move no digit that counts
 NEIGHBOURS = 5   # k of precision, recall, density and coverage
+PATIENTS = 8     # of a class at least: fewer can be halved in so few ways that the spread says nothing
 NORMAL_95 = 1.96
 METRICS = ("kd", "fd", "precision", "recall", "density", "coverage")
 DISTANCES = METRICS[:2]
@@ -139,7 +140,9 @@ class _Study:
                                        number=halvings, seed=seed, limit=LIMIT)
         self._counts = [len(part) for part in self._halvings[0].real[0]]
         self._available = [np.bincount(labels, minlength=len(self._counts)) for labels in (basis.labels, fake.labels)]
-        self._clustered = len(np.unique(basis.groups)) < len(basis)
+        self._patients = [len(np.unique(basis.groups if label is None else basis.groups[basis.labels == label]))
+                          for label in self._scopes]
+        self._clustered = self._patients[0] < len(basis)
         self._remark, self._seed, self._world = remark, seed, world
 
     def values(self, seen: Seen, detector: Detector) -> list[Value]:
@@ -147,7 +150,9 @@ class _Study:
         shape = (len(self._scopes), len(self._halvings))
         scores = torch.zeros(*shape, 2, 2, len(METRICS), dtype=torch.float64)
         for place, number in list(np.ndindex(*shape))[self._world.rank::self._world.size]:
-            scores[place, number] = torch.from_numpy(compare(seen, self._halvings[number], self._scopes[place]))
+            enough = self._patients[place] >= PATIENTS
+            scores[place, number] = torch.from_numpy(
+                compare(seen, self._halvings[number], self._scopes[place])) if enough else math.nan
         self._world.all_reduce_(scores)
         return [self._value(name, label, scores[place, :, :, 0, column].numpy().ravel(),
                             scores[place, :, :1 if name in DISTANCES else 2, 1, column].numpy().ravel(), detector)
@@ -155,8 +160,8 @@ class _Study:
 
     def _value(self, name: str, label: int | None, synthetic: Scores, real: Scores, detector: Detector) -> Value:
         n = sum(self._counts) if label is None else self._counts[label]
-        notes = (self._missing(label), self._caution(name, n, bool(np.isnan(synthetic).any()), detector.dim),
-                 self._remark)
+        caution = self._reason(name, label, n) if np.isnan(synthetic).any() else self._caution(name, n, detector.dim)
+        notes = (self._missing(label), caution, self._remark)
         return Value(metric=f"{name}_{detector.name}", value=float(synthetic.mean()),
                      class_name=None if label is None else self._names[label], interval=scatter(synthetic, name),
                      floor=float(real.mean()), floor_interval=scatter(real, name), n=n, n_real=n,
@@ -164,16 +169,20 @@ class _Study:
                      resize=resize_rule(detector), seed=self._seed, note="; ".join(filter(None, notes)))
 
     def _missing(self, label: int | None) -> str:
-        if label is None:
-            absent = [name for name, count in zip(self._names, self._counts, strict=False) if not count]
-            return f"without {', '.join(absent)}" if absent else ""
-        real, synthetic = (int(counts[label]) for counts in self._available)
-        return "" if self._counts[label] else f"{real} scans to compare with and {synthetic} synthetic pictures"
+        absent = [name for name, count in zip(self._names, self._counts, strict=False) if not count]
+        return f"without {', '.join(absent)}" if absent and label is None else ""
 
-    def _caution(self, name: str, n: int, unknown: bool, dim: int) -> str:
-        if unknown:
-            least = "two patients" if name in DISTANCES else f"more than {NEIGHBOURS} scans of other patients than each"
-            return f"not measured: needs {least} in a half of the scans; it has {n} scans"
+    def _reason(self, name: str, label: int | None, n: int) -> str:
+        """Return why there is no number."""
+        real, synthetic = (int(counts.sum() if label is None else counts[label]) for counts in self._available)
+        patients = self._patients[self._scopes.index(label)]
+        if min(real, synthetic) == 0 or patients >= PATIENTS > n:
+            return f"not measured: {real} scans and {synthetic} synthetic pictures give halves of {n}"
+        if patients < PATIENTS:
+            return f"not measured: scans of {patients} patients; fewer than {PATIENTS} say nothing about others"
+        return f"not measured: {name} needs scans of more patients in each half"
+
+    def _caution(self, name: str, n: int, dim: int) -> str:
         if name != "fd":
             return ""
         few = f"mostly bias, {n} pictures being too few for {dim} features: read it beside its floor, and kd first"

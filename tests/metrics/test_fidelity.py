@@ -66,16 +66,23 @@ def test_an_absent_class_is_not_measured_and_the_others_are(tmp_path: Path) -> N
     found = measure(tmp_path, StoredPictures("drawn", [120, 0], seed=3))
     for name in METRICS:
         absent = found[f"{name}_fields", "DRUSEN"]
-        assert math.isnan(absent.value) and "60 scans to compare with and 0 synthetic" in absent.note
+        assert math.isnan(absent.value) and "60 scans and 0 synthetic pictures" in absent.note
         assert math.isfinite(found[f"{name}_fields", "CNV"].value)
         assert "without DRUSEN" in found[f"{name}_fields", None].note
 
 
-def test_a_class_with_one_held_out_patient_is_not_measured(tmp_path: Path) -> None:
-    held_out = StoredPictures("test", [120, 3], seed=2, scans=3)
+def test_a_class_of_few_patients_is_not_measured_however_many_scans_they_have(tmp_path: Path) -> None:
+    held_out = StoredPictures("test", [120, 28], seed=2, scans=4)
     found = measure(tmp_path, StoredPictures("drawn", [120, 60], seed=3), held_out=held_out)
-    assert math.isnan(found["kd_fields", "DRUSEN"].value)
-    assert math.isfinite(found["kd_fields", "CNV"].value)
+    assert "scans of 7 patients; fewer than 8" in found["kd_fields", "DRUSEN"].note
+    assert math.isnan(found["kd_fields", "DRUSEN"].value) and math.isfinite(found["kd_fields", "CNV"].value)
+    assert "several scans of a patient" in found["fd_fields", "CNV"].note
+
+
+def test_a_generator_without_classes_is_measured_as_a_whole(tmp_path: Path) -> None:
+    real, fake = (StoredPictures(name, [60], seed=seed, classes=()) for name, seed in (("train", 1), ("drawn", 3)))
+    values = measure_fidelity(real, None, fake, [FieldsDetector()], cache=tmp_path)
+    assert len(values) == 8 and all(math.isfinite(value.value) and value.class_name is None for value in values)
 
 
 def test_features_that_are_no_numbers_are_refused_with_their_count(tmp_path: Path) -> None:
