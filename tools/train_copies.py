@@ -20,14 +20,14 @@ Examples:
 @click.argument("archive", required=False, type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path),
               help="File to write. [default: beside the archive, where `evaluate` and `export` look for it]")
-@click.option("-r", "--resolution", type=int, help="Pixels it looks at. [default: the archive's, at most 64]")
-@click.option("--kimg", type=click.FloatRange(min=0, min_open=True), default=48.0, show_default=True,
+@click.option("-r", "--resolution", type=int, default=32, show_default=True, help="Pixels it looks at.")
+@click.option("--kimg", type=click.FloatRange(min=0, min_open=True), default=64.0, show_default=True,
               help="Length in 1000 scans.")
 @click.option("--batch", type=click.IntRange(min=4), default=128, show_default=True, help="Scans per update.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of weights and draws.")
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
 @device_option
-def train_copies(archive: Path | None, out: Path | None, resolution: int | None, kimg: float, batch: int, seed: int,
+def train_copies(archive: Path | None, out: Path | None, resolution: int, kimg: float, batch: int, seed: int,
                  as_json: bool, device: str | None) -> None:
     """Learn to tell copies of the training scans of ARCHIVE from scans of other eyes, and say how well that goes.
 

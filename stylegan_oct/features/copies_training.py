@@ -26,9 +26,9 @@ from stylegan_oct.features.copies import CopyInfo, CopyNetwork, save_copies
 from torch_utils.images import to_uint8, to_unit
 
 RESOLUTIONS = (16, 32, 64, 128)
-LEARNING_RATE = 2e-3
+LEARNING_RATE = 3e-3
 TEMPERATURE = 0.05   # of the softmax over similarities
-SHIFT = 3 / 64       # of the size, up to which each view is moved; two views up to twice as far
+SHIFT = 0.05         # of the size, up to which each view is moved; two views up to twice as far
 
 Progress = Callable[..., object]
 
@@ -37,8 +37,8 @@ Progress = Callable[..., object]
 class CopyTraining:
     """How long and on what to train."""
 
-    nimg: int = 96_000              # scans shown, each in two views
-    batch: int = 256
+    nimg: int = 64_000              # scans shown, each in two views
+    batch: int = 128
     resolution: int = 32            # px at which it looks: speckle goes, anatomy stays
     seed: int = 0
 
@@ -149,8 +149,8 @@ def contrast(features: Tensor, patients: Tensor) -> Tensor:
 def disguise(images: Tensor) -> Tensor:
     """Return images [N, 1, R, R] in [-1, 1] as copies of them might look.
 
-    Each is moved by up to 3/64 of its size, half of them flipped; blurred, under new speckle, and with another gamma,
-    gain and offset, each more or less.
+    Each is moved by up to a twentieth of its size, half of them flipped; blurred, under new speckle, and with another
+    gamma, gain and offset, each more or less.
     """
     n, side, device = len(images), images.shape[-1], images.device
 
