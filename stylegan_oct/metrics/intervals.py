@@ -56,8 +56,11 @@ def mean_of_shares(values: Sequence[Value]) -> Value:
 
 
 def from_halves(distances: NDArray[np.float64]) -> Interval | None:
-    """Return the 95 % interval of a mean of distances between half-samples, as `fidelity` explains; none below 0."""
-    if len(distances) < 2 or np.isnan(distances).any():
+    """Return the 95 % interval of a mean of distances between half-samples, as `fidelity` explains; none below 0.
+
+    None where all are alike, as where a single scan differs from the others: that tells nothing of their spread.
+    """
+    if len(distances) < 2 or np.isnan(distances).any() or np.ptp(distances) < 1e-12:
         return None
     middle, reach = float(distances.mean()), NORMAL_95 * float(distances.std(ddof=1))
     return max(middle - reach, 0.0), middle + reach

@@ -84,3 +84,4 @@ def test_distances_do_not_go_below_zero() -> None:
     low, high = from_halves(np.array([0.0, 1.0])) or (1, 0)
     assert low == 0 and high > 1
     assert from_halves(np.array([0.0, np.nan])) is None
+    assert from_halves(np.array([0.1, 0.1])) is None
