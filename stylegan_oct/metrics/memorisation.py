@@ -323,12 +323,14 @@ def _of_class(labels: Ints, classes: Sequence[str], name: str | None) -> NDArray
 
 
 def _note(judge: CopyJudge) -> str:
-    count = len(judge.held_out)
-    who = f" of {judge.patients} patients" if judge.patients < count else ""
-    if count >= ENOUGH:
-        return f"against {count} held-out scans{who}" if who else ""
-    return (f"only {count} held-out scans{who}: the 1 % point needs {ENOUGH}. Flagged is what lies nearer than all of "
-            f"them, which chance alone does to {judge.null.level:.1%}")
+    count, patients = len(judge.held_out), judge.patients
+    who = f"{count} held-out scans{f' of {patients} patients' if patients < count else ''}"
+    if count < ENOUGH:
+        return (f"only {who}: the 1 % point needs {ENOUGH}. Flagged is what lies nearer than all of them, which chance "
+                f"alone does to {judge.null.level:.1%}")
+    if patients < ENOUGH:
+        return f"{who}: as those of one patient are alike, the 1 % point is less certain than the intervals say"
+    return f"against {who}"
 
 
 def _share(flags: NDArray[np.bool_]) -> tuple[float, Interval | None]:
