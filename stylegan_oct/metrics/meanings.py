@@ -68,6 +68,8 @@ MEANINGS = {
                             "samples lie close to training scans", importance=0.5, percent=True),
     "planted_found": Meaning("Planted copies found", "Share of disguised training scans that the judge flags: how far "
                              "its silence can be trusted.", percent=True),
+    "planted_auroc": Meaning("Planted copies told apart", "Area under the curve of disguised training scans against "
+                             "held-out ones: 1 where all are told apart, a half by chance."),
     "agreement": Meaning("Agreement with the class oracle", "Share of samples in which the oracle sees the class asked "
                          "for; the floor is its share on held-out scans.",
                          "some samples do not show the class that was asked for", importance=1.2, percent=True),
