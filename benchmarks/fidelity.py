@@ -3,11 +3,12 @@
     python -m benchmarks.fidelity demo --archive data/phantom-64-8000.zip     # the demo generator
     python -m benchmarks.fidelity counts --archive data/phantom-64-8000.zip   # one distribution at several counts
     python -m benchmarks.fidelity intervals                                   # halves against the bootstrap
+    python -m benchmarks.fidelity patients                                    # several scans of a patient
     python -m benchmarks.fidelity speed --archive data/phantom-64-8000.zip --count 2000
 
 Expected before measuring: the Frechet distance of one distribution falls as one over the count, the kernel distance is
 zero at all; the truth lies in 95 % of the intervals by halves, and outside nearly all by the bootstrap; lite0 sees 150
-pictures of 64 px a second on two cores; peak memory is the same at 2000 and at 8000 pictures but for the features that
+pictures of 64 px a second on a core; peak memory is the same at 2000 and at 8000 pictures but for the features that
 precision and recall need.
 """
 
@@ -15,7 +16,9 @@ import argparse
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,6 +38,7 @@ from stylegan_oct.metrics.values import Interval, Value
 from stylegan_oct.model import load_generator
 
 SEED = 10_000_000   # of pictures that no library shows
+DRAWN = 400         # pictures
 SIM_DIM, SIM_SCANS, SIM_HALVINGS = 64, 4, 8
 
 
@@ -80,12 +84,12 @@ def counts(archive: Path, cache: Path, draws: int) -> None:
               flush=True)
 
 
-def intervals(patients: int, repeats: int) -> None:
+def intervals(number: int, repeats: int) -> None:
     """Print how often intervals hold the truth, for correlated scans of patients and a generator that is near."""
     halves, resampled, biases, truths = [], [], [], []
     for repeat in range(repeats):
         rng = np.random.default_rng(repeat)
-        real, groups = _scans(rng, patients)
+        real, groups = _scans(rng, number)
         fake = (1.1 + rng.normal(size=(len(real), SIM_DIM))).astype(np.float32)
         values = _by_halves(real, groups, fake, repeat)
         truths.append(values.mean(axis=0))
@@ -94,14 +98,29 @@ def intervals(patients: int, repeats: int) -> None:
         resampled.append(np.percentile(again, [2.5, 97.5], axis=0).T)
         biases.append((again.mean(axis=0) - whole) / again.std(axis=0))
     half_truth = np.mean(truths, axis=0)
-    whole_truth = np.mean([_measure(*_fresh(repeats + repeat, patients)) for repeat in range(repeats)], axis=0)
-    print(f"{patients} patients with {SIM_SCANS} scans, {SIM_DIM} features, {repeats} repeats\n")
+    whole_truth = np.mean([_measure(*_fresh(repeats + repeat, number)) for repeat in range(repeats)], axis=0)
+    print(f"{number} patients with {SIM_SCANS} scans, {SIM_DIM} features, {repeats} repeats\n")
     print("| | truth in the interval by halves | by the bootstrap | bootstrap's bias, in its standard deviations |\n"
           "|---|---|---|---|")
     for column, name in enumerate(METRICS):
         held = [_share(np.array(each)[:, column], truth[column])
                 for each, truth in ((halves, half_truth), (resampled, whole_truth))]
         print(f"| {name} | {held[0]:.0%} | {held[1]:.0%} | {np.mean(biases, axis=0)[column]:+.1f} |")
+
+
+def patients(number: int, repeats: int) -> None:
+    """Print what a perfect generator gets, and the floor, where it is told which scans are of one patient or is not."""
+    found = np.zeros((repeats, 2, 2, len(METRICS)))
+    for repeat in range(repeats):
+        rng = np.random.default_rng(repeat)
+        (a, groups), (b, _) = _scans(rng, number // 2), _scans(rng, number // 2)
+        perfect = (1 + rng.normal(size=a.shape)).astype(np.float32)
+        for told, draws in enumerate((Draws(a), Draws(a, groups))):
+            found[repeat, told] = _measure(draws, perfect), _measure(draws, Draws(b, draws.groups))
+    print(f"{number} patients with {SIM_SCANS} scans, {SIM_DIM} features, {repeats} repeats\n")
+    print("| | perfect generator, patients not told | floor | told | floor |\n|---|---|---|---|---|")
+    for column, name in enumerate(METRICS):
+        print(f"| {name} | " + " | ".join(f"{value:.3g}" for value in found.mean(axis=0)[..., column].ravel()) + " |")
 
 
 def _share(found: NDArray[np.float64], truth: float) -> float:
@@ -138,11 +157,11 @@ def _by_bootstrap(real: Rows, groups: NDArray[np.int64], fake: Rows, rng: np.ran
     return np.array(_measure(Draws(real, groups), fake)), np.array(again)
 
 
-def _measure(real: Rows | Draws, fake: Rows) -> list[float]:
+def _measure(real: Rows | Draws, fake: Rows | Draws) -> list[float]:
     """Return the metrics in the order of METRICS."""
-    scans = real if isinstance(real, Draws) else Draws(real)
-    near = manifold(scans.rows, fake, k=NEIGHBOURS, groups_real=scans.groups)
-    return [kernel_distance(scans, fake), frechet_distance(scans.rows, fake), near.precision, near.recall, near.density,
+    a, b = (each if isinstance(each, Draws) else Draws(each) for each in (real, fake))
+    near = manifold(a.rows, b.rows, k=NEIGHBOURS, groups_real=a.groups, groups_fake=b.groups)
+    return [kernel_distance(a, b), frechet_distance(a.rows, b.rows), near.precision, near.recall, near.density,
             near.coverage]
 
 
@@ -169,43 +188,42 @@ class Memory(threading.Thread):
 
 
 def speed(archive: Path, count: int, threads: int) -> None:
-    """Print pictures a second and peak memory, step by step."""
+    """Print pictures a second and peak memory, step by step; drawing is measured on DRAWN pictures."""
     torch.set_num_threads(threads)
-    archived, G = ArchivePictures(archive, ["train"]), load_generator()
-    real = SomePictures(archived, np.arange(count) % len(archived))
-    fake = DrawnPictures(G, spread_labels([count // 4] * 4), seed=SEED)
+    scans, G = ArchivePictures(archive, ["train"]), load_generator()
+    real, other = (SomePictures(scans, (np.arange(count) + first) % len(scans)) for first in (0, len(scans) // 2))
+    fake = DrawnPictures(G, spread_labels([DRAWN // 4] * 4), seed=SEED)
     observers = [Embedding(load_detector("lite0"))]
-    steps = []
+    print(f"{count} pictures, {threads} threads\n\n| step | s | s of CPU | peak MB | pictures / s of CPU |\n"
+          "|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
-        found = []
-        for what, pictures in (("reading and embedding scans", real), ("drawing and embedding samples", fake)):
-            with Memory() as memory:
-                start, cpu = time.perf_counter(), time.process_time()
-                found += observe(pictures, observers, Path(folder)).values()
-                took, work = time.perf_counter() - start, time.process_time() - cpu
-            steps.append((what, took, work, memory.peak, f"{count / took:.0f} pictures/s, "
-                          f"{threads * count / work:.0f} where the {threads} cores are free"))
-        a, b = found
-        for what, measure in (("Frechet distance", lambda: frechet_of_moments(Moments.of(a), Moments.of(b))),
-                              ("kernel distance of 5000", lambda: kernel_distance(a[:5000], b[:5000])),
-                              ("precision and recall", lambda: manifold(a, b))):
-            with Memory() as memory:
-                start, cpu = time.perf_counter(), time.process_time()
-                measure()
-                took, work = time.perf_counter() - start, time.process_time() - cpu
-            steps.append((what, took, work, memory.peak, ""))
-    print(f"{count} pictures, {threads} threads\n\n| step | s | s of CPU | peak MB | |\n|---|---|---|---|---|")
-    for what, took, work, peak, remark in steps:
-        print(f"| {what} | {took:.1f} | {work:.1f} | {peak:.0f} | {remark} |")
+        seen = []
+        for what, pictures in (("read and embed scans", real), ("the same again", other), ("draw and embed", fake)):
+            found = _timed(what, lambda pictures=pictures: observe(pictures, observers, Path(folder)), len(pictures))
+            seen += found.values()
+        a, b = seen[:2]
+        _timed("Frechet distance", lambda: frechet_of_moments(Moments.of(a), Moments.of(b)))
+        _timed("kernel distance of 5000 at most", lambda: kernel_distance(a[:5000], b[:5000]))
+        _timed("precision, recall, density, coverage", lambda: manifold(a, b))
+
+
+def _timed(what: str, work: Callable[[], Any], pictures: int | None = None) -> Any:
+    with Memory() as memory:
+        start, cpu = time.perf_counter(), time.process_time()
+        found = work()
+        took, spent = time.perf_counter() - start, time.process_time() - cpu
+    rate = "" if pictures is None else f"{pictures / spent:.0f}"
+    print(f"| {what} | {took:.1f} | {spent:.1f} | {memory.peak:.0f} | {rate} |", flush=True)
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("demo", "counts", "intervals", "speed"))
+    parser.add_argument("what", choices=("demo", "counts", "intervals", "patients", "speed"))
     parser.add_argument("--archive", type=Path, default=Path("data/phantom-64-8000.zip"))
     parser.add_argument("--cache", type=Path, default=Path("data/benchmark-fidelity"))
     parser.add_argument("--count", type=int, default=2000, help="pictures (speed)")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--patients", type=int, default=50, help="of the simulation (intervals)")
     parser.add_argument("--repeats", type=int, default=100, help="of intervals; a tenth of them of counts")
     parser.add_argument("--ways", type=int, default=250, help="of each class for path lengths (demo)")
@@ -216,6 +234,8 @@ def main() -> None:
         counts(args.archive, args.cache, max(args.repeats // 10, 3))
     elif args.what == "intervals":
         intervals(args.patients, args.repeats)
+    elif args.what == "patients":
+        patients(args.patients, args.repeats)
     else:
         speed(args.archive, args.count, args.threads)
 
