@@ -59,8 +59,8 @@ def measure_fidelity(real: Pictures, held_out: Pictures | None, fake: Pictures, 
                      progress: Progress = lambda *_: None) -> list[Value]:
     """Return the numbers of every detector, such as `kd_lite0`, `fd_lite0`, `recall_lite0`: overall, then by class.
 
-    `kd_train_lite0` and `fd_train_lite0` compare with the training scans, as papers do. A generator whose kernel
-    distance to those is well below that to held-out scans copies.
+    `kd_train_lite0` and `fd_train_lite0` compare with the training scans, as papers do. A generator that copies does
+    well in all of them: see `memorisation`.
 
     Args:
         real: what the generator was trained on.
