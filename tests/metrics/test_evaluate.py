@@ -4,6 +4,8 @@ import dataclasses
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -229,3 +231,23 @@ def test_a_tiny_generator_is_evaluated_in_every_part_that_can_be(G: OctGenerator
     assert report.verdict and Archive(archive).fingerprint == report.reference.fingerprint
     seen = list((tmp_path / "scans-seen").iterdir())
     assert seen and all(os.stat(path).st_mode & 0o077 == 0 for path in seen if path.suffix == ".npy")
+
+
+@pytest.mark.slow
+def test_two_processes_report_what_one_does(made: Path, run: Path, tmp_path: Path) -> None:
+    root = Path(__file__).resolve().parents[2]
+    reports = []
+    for name, processes in (("one", 1), ("two", 2)):
+        archive = shutil.copy(made / "scans.zip", tmp_path / f"{name}.zip")
+        launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+        command = [sys.executable, *(launcher if processes > 1 else []), "-m", "tools", "evaluate", "-c", str(run),
+                   "--data", str(archive), "--out", str(tmp_path / name), "--count", "80", "--only", "fidelity",
+                   "--detector", "lite0"]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)}
+        done = subprocess.run(command, cwd=tmp_path, env=environment, text=True, capture_output=True, timeout=240)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("Recall (lite0)") >= 1
+        reports.append(read_report(tmp_path / name))
+    for one, two in zip(reports[0].values, reports[1].values, strict=True):
+        assert (one.metric, one.class_name, one.n) == (two.metric, two.class_name, two.n)
+        assert two.value == pytest.approx(one.value, rel=1e-4, abs=1e-6, nan_ok=True), one.metric
