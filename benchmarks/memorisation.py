@@ -3,6 +3,7 @@
     python -m benchmarks.memorisation phantom data/phantom-64-8000.zip    # second scans of simulated training eyes
     python -m benchmarks.memorisation real data/oct2017-64.zip            # real scans, disguised; their patients halved
     python -m benchmarks.memorisation demo data/phantom-64-8000.zip       # samples of the demo generator
+    python -m benchmarks.memorisation picture data/phantom-64-8000.zip    # planted copies, new eyes, samples
 
 A planted copy is a training scan moved by up to 3 of 64 px, half of them mirrored, blurred by up to 0.8 px, with a
 gamma of 0.75 to 1.33; simulated eyes are scanned again under other speckle, real scans get multiplicative noise.
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
+from dnnlib.pictures import save_png, sheet, synthetic_text
 from stylegan_oct.data.archive import Archive, ArchiveWriter
 from stylegan_oct.features.copies_training import CopyTraining, train_copies
 from stylegan_oct.features.detector import load_detector
@@ -37,6 +39,7 @@ from stylegan_oct.phantom import render
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float64]
 COPIES = 400
+FRESH = 91_000_000  # seed of simulated eyes that no archive holds
 
 
 def disguised(picture: Pixels, number: int, *, mirror: bool, noise: bool = False) -> Pixels:
@@ -72,13 +75,19 @@ def by_rows(name: str, train: Tensor, held_out: Tensor, copies: Tensor, others: 
     report(f"{name}, ratio", *(a / np.maximum(b, 1e-6) for a, b in zip(near, far, strict=True)))
 
 
+def second_scans(archive: Archive, count: int) -> tuple[NDArray[np.int64], list[Pixels]]:
+    """Return the rows of some simulated training eyes, and another scan of each."""
+    names, rows = archive.names("train"), archive.rows()
+    chosen = np.random.default_rng(0).permutation(len(names))[:count]
+    found = [rows[names[row]] for row in chosen]
+    return chosen, [render(row["seed"], row["index"], label=archive.classes[row["label"]], resolution=(64, 64),
+                           border=False, speckle_seed=1).image for row in found]
+
+
 def phantom(path: Path, weights: Path | None) -> None:
     """Compare what can look for copies: second scans of training eyes among scans of new eyes."""
     archive = Archive(path)
-    names, rows, seed = archive.names("train"), archive.rows(), 0
-    chosen = np.random.default_rng(0).permutation(len(names))[:COPIES]
-    again = [render(seed, rows[names[i]]["index"], label=archive.classes[rows[names[i]]["label"]],
-                    resolution=(64, 64), border=False, speckle_seed=1).image for i in chosen]
+    chosen, again = second_scans(archive, COPIES)
     sets = {split: [archive.read_pixels(name) for name in archive.names(split)] for split in archive.splits}
     sets |= {name: [disguised(picture, i, mirror=mirror) for i, picture in enumerate(again)]
              for name, mirror in (("none mirrored", False), ("half mirrored", True))}
@@ -146,10 +155,27 @@ def demo(path: Path, weights: Path | None, count: int, cache: Path) -> None:
     print(f"{1000 * (time.process_time() - start) / 64:.2f} ms of CPU a picture to judge")
 
 
+def picture(path: Path, weights: Path | None, out: Path) -> None:
+    """Write a sheet of planted copies, new eyes and samples, each above its nearest training scan, with the ratio."""
+    judge, archive = open_judge(path, weights=weights), Archive(path)
+    _, again = second_scans(archive, 5)
+    new = [render(FRESH, i, label=name, resolution=(64, 64), border=False).image
+           for i, name in enumerate(archive.classes)]
+    drawn = DrawnPictures(load_generator(), spread_labels([1] * 4), seed=1000).read(range(4))[:, 0].numpy()
+    shown = [*(disguised(one, i, mirror=True) for i, one in enumerate(again)), *new, *drawn]
+    verdicts = judge.judge(stack(shown))
+    known = judge.training.read(verdicts.nearest.tolist())[:, 0].numpy()
+    labels = [f"{what} {ratio:.2f}" for what, ratio in
+              zip(["copy"] * 5 + ["new eye"] * 4 + ["sample"] * 4, verdicts.ratio, strict=True)]
+    save_png(out, sheet([shown, list(known)], row_labels=["judged", "nearest"], column_labels=labels, cell=(96, 96)),
+             synthetic_text("phantom and generator", checkpoint_sha256=load_generator().info.sha256))
+    print(out, np.round(verdicts.percentile, 2), verdicts.flagged)
+
+
 def main() -> None:
     """Run the one that is named."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["phantom", "real", "demo"])
+    parser.add_argument("what", choices=["phantom", "real", "demo", "picture"])
     parser.add_argument("archive", type=Path)
     parser.add_argument("--weights", type=Path, help="of the copy detector")
     parser.add_argument("--count", type=int, default=2000, help="samples")
@@ -162,6 +188,8 @@ def main() -> None:
         phantom(args.archive, args.weights)
     elif args.what == "real":
         real(args.archive, args.folder, args.splits)
+    elif args.what == "picture":
+        picture(args.archive, args.weights, args.folder / "memorisation.png")
     else:
         demo(args.archive, args.weights, args.count, args.folder)
 

@@ -35,7 +35,7 @@ from torch_utils.images import to_uint8, to_unit
 LEVEL = 0.01     # share of held-out scans below which a score is suspicious
 ENOUGH = 99      # held-out scans from which on the 1 % point can be resolved
 PLANTED = 256    # copies that are planted to see whether they are found
-TRUSTED = 0.9    # share of those below which nothing can be concluded from few flags
+TRUSTED = 0.5    # share of those below which nothing can be concluded from few flags
 CLOSEST = 12     # pairs that are shown
 TINY = 1e-6      # below the distance of any two different pictures; keeps scores finite
 
@@ -290,7 +290,7 @@ def measure_judge(judge: CopyJudge) -> list[Value]:
     share, interval = _share(judge.planted.flagged)
     ranks = mannwhitneyu(held_out, planted).statistic / (len(held_out) * len(planted))
     value = partial(Value, n=len(planted), n_real=len(held_out), better="higher", detector=judge.detector.identity)
-    doubt = "disguised training scans escape: few flags are no proof that there are few copies"
+    doubt = "most disguised training scans escape: few flags are no proof that there are few copies"
     note = "" if share >= TRUSTED else doubt
     return [value(metric="planted_auroc_copies", value=float(ranks)),
             value(metric="planted_found_copies", value=share, interval=interval, note=note)]

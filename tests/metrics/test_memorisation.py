@@ -75,7 +75,7 @@ def memorised(count):
     optimizer = torch.optim.Adam(G.parameters(), lr=1e-2, betas=(0.9, 0.99))
     for _ in range(400):
         loss = (G.synthesis(ws, noise_mode="none") - wanted).square().mean()
-        if loss < 0.1 * wanted.var(dim=0).mean():
+        if loss < 0.2 * wanted.var(dim=0).mean():
             break
         optimizer.zero_grad()
         loss.backward()
