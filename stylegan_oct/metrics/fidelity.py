@@ -33,7 +33,7 @@ from stylegan_oct.metrics.values import Interval, Value
 from torch_utils.distributed import World
 
 HALVINGS = 8
-LIMIT = 5000     # pictures in a half: more take minutes for pairs and move no digit that counts
+LIMIT = 2500     # pictures in a half: the time grows with their square, the spread is below a hundredth by then
 NEIGHBOURS = 5   # k of precision, recall, density and coverage
 PATIENTS = 8     # of a class at least: fewer can be halved in so few ways that the spread says nothing
 NORMAL_95 = 1.96
