@@ -6,6 +6,7 @@ hard to measure and to compress as those of a trained one; drawing takes as long
 
 import argparse
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from dnnlib.progress import progress_bar
 from stylegan_oct.config import PRESETS, DataConfig
+from stylegan_oct.data.archive import Archive
 from stylegan_oct.data.phantom_archive import write_phantom_archive
 from stylegan_oct.export import draw, report
 from stylegan_oct.export.export import export
@@ -28,8 +30,8 @@ CLASSES = ("CNV", "DME", "DRUSEN", "NORMAL")
 SCANS = 64
 
 
-def write_generator(file: Path, preset: str, resolution: int) -> None:
-    data = DataConfig(path="none", fingerprint="0", resolution=resolution, channels=1, classes=CLASSES)
+def write_generator(file: Path, preset: str, resolution: int, archive: Path) -> None:
+    data = DataConfig(path="none", fingerprint=Archive(archive).fingerprint, resolution=resolution, channels=1, classes=CLASSES)
     header = generator_header(PRESETS[preset](data, 1), 0, "phantom")
     save_file({"none": torch.zeros(1)}, file, metadata=header)
     save_file(Generator(**read_info(file).options).state_dict(), file, metadata=header)
@@ -52,7 +54,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--resolution", type=int, default=256)
     parser.add_argument("--preset", default="oct256")
-    parser.add_argument("--per-class", type=int, default=24)
+    parser.add_argument("--per-class", type=int, default=32, help="a multiple of 16 wastes none")
     parser.add_argument("--layout", default="imagefolder")
     parser.add_argument("--no-biomarkers", action="store_true")
     parser.add_argument("--copies", action="store_true", help="look for copies among 64 simulated scans too")
@@ -60,15 +62,20 @@ if __name__ == "__main__":
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        write_generator(place / "G_ema.safetensors", options.preset, options.resolution)
         with progress_bar("simulating") as update:
-            write_phantom_archive(place / "scans.zip", count=SCANS, resolution=options.resolution, border=False,
-                                  progress=update)
-        show_scans(place / "scans.zip")
+            for seed, name in enumerate(("scans.zip", "shown.zip")):
+                write_phantom_archive(place / name, count=SCANS, resolution=options.resolution, seed=seed, border=False,
+                                      progress=update)
+        write_generator(place / "G_ema.safetensors", options.preset, options.resolution, place / "scans.zip")
+        show_scans(place / "shown.zip")
         asked = Settings(out=place / "export", checkpoint=str(place / "G_ema.safetensors"), layout=options.layout,
                          per_class=options.per_class, biomarkers=not options.no_biomarkers, allow_unreviewed=True,
                          training=place / "scans.zip" if options.copies else None)
         with progress_bar("exporting") as update:
-            print(report.text(export(asked, world=init_world(options.device), progress=update)))
+            begin = time.process_time()
+            summary = export(asked, world=init_world(options.device), progress=update)
+            seconds = time.process_time() - begin
+        print(report.text(summary))
         size = sum(path.stat().st_size for path in place.joinpath("export").rglob("*") if path.is_file())
-        print(f"{size / 4 / options.per_class / 1024:.0f} KiB a picture, {torch.get_num_threads()} threads")
+        print(f"{seconds / summary.pictures:.3f} s of CPU and {size / summary.pictures / 1024:.0f} KiB a picture; "
+              f"{torch.get_num_threads()} threads")

@@ -96,11 +96,11 @@ class Artist:
         """Return what to say when the seeds of a part are used up."""
         drawn = sum(counter.values())
         reason, count = max(((reason, n) for reason, n in counter.items() if reason != KEPT), key=lambda pair: pair[1])
-        more = (f"give more --tries than {self.tries}, {RESERVED} at most" if self.tries < RESERVED
-                else "take another generator")
+        more = (f"Give more --tries than {self.tries} ({RESERVED} at most): the same command then goes on. Or ask"
+                if self.tries < RESERVED else "Ask")
         return (f"Only {kept / drawn:.1%} of {drawn} {self.plan.class_name(label)} pictures are accepted, {kept} of "
-                f"the {wanted} needed; {count} are rejected since {reason}. Ask for a wider range or a lower "
-                f"--oracle-min, or {more}. What is written stays, and the same command goes on.")
+                f"the {wanted} needed; {count} are rejected since {reason}. {more} in another folder for a wider range "
+                "or a lower --oracle-min. What is written stays.")
 
     def _described(self, kept: Sequence[tuple[int, Tensor, Seen]], label: int, splits: Sequence[str]) -> list[Sample]:
         soft: list[dict[str, float] | None] = [None] * len(kept)

@@ -171,7 +171,7 @@ def test_pictures_do_not_depend_on_what_was_drawn_before(G: OctGenerator) -> Non
 
 def test_when_too_few_are_accepted_the_rate_and_the_reason_are_told(G: OctGenerator) -> None:
     with pytest.raises(DataError, match=r"Only 0.0% of 6 NORMAL .* 6 are rejected since the oracle sees another class.*"
-                                        r"more --tries than 3, 100 at most"):
+                                        r"more --tries than 3 \(100 at most\)"):
         list(artist(G, (0, 0, 0, 2), tries=3).samples(0, {}))
 
 
