@@ -120,6 +120,9 @@ def draw_curve(found: Usefulness, file: Path) -> None:
             axes.errorbar(x, [point.value for point in points], capsize=3, marker="o", color=colour, label=name,
                           yerr=np.abs(np.array(spans).T - [point.value for point in points]))
         axes.set(xscale="log", xlabel="real scans to train on", title=title)
+        amounts = sorted({point.scans for point in found.curve if point.scans})
+        axes.set_xticks(amounts, [str(amount) for amount in amounts])
+        axes.minorticks_off()
         axes.grid(alpha=0.3)
     figure.axes[0].set_ylabel("AUC on scans of other patients")
     figure.axes[0].legend(loc="lower right")
