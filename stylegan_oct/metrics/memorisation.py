@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import binomtest, mannwhitneyu
+from scipy.stats import beta, binomtest, mannwhitneyu
 from torch import Tensor
 
 from dnnlib.errors import DataError
@@ -99,6 +99,12 @@ class Null:
     def level(self) -> float:
         """Share of pictures that are no copies and flagged all the same."""
         return self.rank / (len(self.scores) + 1)
+
+    @property
+    def level_interval(self) -> Interval:
+        """Where that share lies with these very scores, 95 %: it follows a beta distribution over draws of the M."""
+        low, high = beta.ppf((0.025, 0.975), self.rank, len(self.scores) + 1 - self.rank)
+        return float(low), float(high)
 
     def below(self, scores: Floats) -> NDArray[np.bool_]:
         """Return whether scores [n] are suspicious."""
@@ -308,6 +314,8 @@ def _values(judge: CopyJudge, fake: Pictures, rows: Verdicts, name: str | None) 
             ("authenticity_copies", judge.authentic(rows), judge.authentic(null), judge.detector.identity)):
         share, interval = _share(drawn[mine])
         floor, floor_interval = _share(held_out[known])
+        if name is None and drawn is rows.flagged:
+            floor, floor_interval = judge.null.level, judge.null.level_interval
         found.append(Value(
             metric=metric, value=share, class_name=name, interval=interval, floor=floor, floor_interval=floor_interval,
             n=len(drawn[mine]), n_real=len(held_out[known]), detector=detector, seed=getattr(fake, "seed", None),

@@ -66,7 +66,7 @@ def auroc(copies, others):
 
 
 def memorised(count):
-    """Return a generator fitted to the first training pictures until it repeats them, and the latents that give them."""
+    """Return a generator fitted to the first training pictures until it repeats them, and latents that give them."""
     torch.manual_seed(0)
     wanted = to_unit(eyes(range(count)))
     G = Generator(z_dim=8, w_dim=32, c_dim=0, img_resolution=SIDE, img_channels=1, mapping_layers=1, channel_base=512,

@@ -53,6 +53,14 @@ def test_fresh_scores_are_flagged_as_often_as_the_level_says(count):
     assert np.mean(shares) == pytest.approx(Null(np.zeros(count)).level, rel=0.25)
 
 
+@pytest.mark.parametrize("count", [20, 400])
+def test_the_interval_of_the_level_holds_for_the_scores_at_hand(count):
+    rng = np.random.default_rng(count)
+    low, high = Null(np.zeros(count)).level_interval
+    limits = np.array([np.sort(rng.random(count))[Null(np.zeros(count)).rank - 1] for _ in range(2000)])
+    assert ((limits > low) & (limits < high)).mean() == pytest.approx(0.95, abs=0.02)  # uniform: the limit is the share
+
+
 def test_flagged_is_what_the_percentile_puts_at_the_level_or_below():
     rng = np.random.default_rng(0)
     null, scores = Null(np.sort(rng.random(300))), rng.random(5000)
