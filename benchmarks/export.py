@@ -31,7 +31,8 @@ SCANS = 64
 
 
 def write_generator(file: Path, preset: str, resolution: int, archive: Path) -> None:
-    data = DataConfig(path="none", fingerprint=Archive(archive).fingerprint, resolution=resolution, channels=1, classes=CLASSES)
+    data = DataConfig(path="none", fingerprint=Archive(archive).fingerprint, resolution=resolution, channels=1,
+                      classes=CLASSES)
     header = generator_header(PRESETS[preset](data, 1), 0, "phantom")
     save_file({"none": torch.zeros(1)}, file, metadata=header)
     save_file(Generator(**read_info(file).options).state_dict(), file, metadata=header)
