@@ -5,6 +5,7 @@ import datetime
 import logging
 import platform
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from dnnlib.rundir import RunDir
 from stylegan_oct import __version__
 from stylegan_oct.metrics.ground import Ground
 from stylegan_oct.metrics.observe import Observer, observe
+from stylegan_oct.metrics.pictures import Pictures
 from stylegan_oct.metrics.report import FILE, PARTS, Part, Report, encode, read_report, write_report
 from stylegan_oct.metrics.sides import SIDES
 from stylegan_oct.metrics.values import Value
@@ -119,15 +121,19 @@ def _earlier(out: Path) -> Report | None:
 
 def _look(ground: Ground, names: Sequence[str]) -> None:
     """Draw the samples once for all parts; a part whose networks are missing says so when its turn comes."""
-    observers: dict[str, Observer] = {}
+    observers: dict[str, dict[str, Observer]] = defaultdict(dict)
+    pictures: dict[str, Pictures] = {}
     for name in names:
         try:
-            observers.update({observer.identity: observer for observer in SIDES[name].observers(ground)})
+            chosen = SIDES[name].pictures(ground)
+            pictures[chosen.identity] = chosen
+            observers[chosen.identity].update({found.identity: found for found in SIDES[name].observers(ground)})
         except UserError as error:
             log.debug("%s has no observers: %s", name, error)
-    if observers:
-        observe(ground.fake, list(observers.values()), ground.cache, world=ground.world, batch=ground.settings.batch,
-                progress=ground.telling("drawing samples"))
+    for identity, found in observers.items():
+        if found:
+            observe(pictures[identity], list(found.values()), ground.cache, world=ground.world,
+                    batch=ground.settings.batch, progress=ground.telling("drawing samples"))
 
 
 def _measure(ground: Ground, name: str) -> Part:
