@@ -152,5 +152,14 @@ def test_the_command_says_how_well_copies_are_told(trained, tmp_path):
     assert 0 <= numbers["planted_auroc_copies"] <= 1 and numbers["resolution"] == 16
 
 
+def test_the_command_says_when_nothing_is_held_out(tmp_path):
+    archive = write_eyes(tmp_path / "eyes.zip", train=12, held_out=0)
+    said = CliRunner().invoke(main, ["train-copies", str(archive), "--kimg", "0.02", "--batch", "10"])
+    assert said.exit_code == 0, said.output
+    assert "how well it does is not known" in said.output and "no held-out scans" in said.output
+    kept = next(tmp_path.glob("eyes-copies-*.safetensors"))
+    assert Archive(archive).fingerprint.startswith(kept.stem.rpartition("-")[2])
+
+
 def test_the_command_shows_an_example():
     assert "python -m tools train-copies" in CliRunner().invoke(main, ["train-copies", "--help"]).output
