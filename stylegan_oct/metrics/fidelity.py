@@ -96,7 +96,8 @@ def measure_fidelity(real: Pictures, held_out: Pictures | None, fake: Pictures, 
         seen = Seen(Draws(views["training scans"], real.groups, real.labels),
                     Draws(views["held-out scans"], basis.groups, basis.labels),
                     Draws(views["synthetic pictures"], None, fake.labels))
-        values += [*study.values(seen, detector), *_to_training(seen, detector, world, seed)]
+        by_halves = study.values(seen, detector)
+        values += [*by_halves, *_to_training(seen, basis is not real, by_halves[:2], detector, world, seed)]
     return values
 
 
@@ -231,15 +232,51 @@ def scatter(samples: Scores, name: str) -> Interval | None:
     return float(max(samples.mean() - reach, low)), float(min(samples.mean() + reach, high))
 
 
-def _to_training(seen: Seen, detector: Detector, world: World, seed: int) -> list[Value]:
-    """Return the distances of synthetic pictures to training scans: Frechet of all, kernel of LIMIT of each."""
-    sums = [Moments.of(each.rows, world=world) for each in (seen.real, seen.fake)]
+def _to_training(seen: Seen, apart: bool, by_halves: Sequence[Value], detector: Detector, world: World,
+                 seed: int) -> list[Value]:
+    """Return the distances to all training scans: of samples and, where they are apart, of as many held-out scans.
+
+    The kernel distance takes LIMIT pictures of each. Intervals are as wide as those of the distances by halves,
+    rather too wide, as there are more training scans.
+    """
     rng = np.random.default_rng(seed)
-    scans, drawn = (some(each, np.sort(rng.permutation(len(each.rows))[:LIMIT])) for each in (seen.real, seen.fake))
-    enough = min(moments.n for moments in sums) > 1
-    found = {"kd": (kernel_distance(scans, drawn) if enough else math.nan, len(drawn.rows), len(scans.rows)),
-             "fd": (frechet_of_moments(*sums) if enough else math.nan, sums[1].n, sums[0].n)}
-    note = "to training scans; no floor" if enough else "needs two pictures of each"
-    return [Value(metric=f"{name}_train_{detector.name}", value=value, n=n, n_real=n_real, better="lower",
-                  detector=detector.identity, resize=resize_rule(detector), seed=seed, note=note)
-            for name, (value, n, n_real) in found.items()]
+    others = _equally_many(seen.fake, seen.held_out, rng) if apart else [np.arange(len(seen.fake.rows))]
+    n, n_real = len(others[0]), len(seen.real.rows)
+    found = {"kd": [math.nan] * len(others), "fd": [math.nan] * len(others)}
+    if min(n, n_real) > 1:
+        whole, scans = Moments.of(seen.real.rows, world=world), some(seen.real, _at_most(np.arange(n_real), rng))
+        draws = list(zip((seen.fake, seen.held_out), others, strict=False))
+        found["kd"] = [kernel_distance(scans, some(each, _at_most(places, rng))) for each, places in draws]
+        found["fd"] = [frechet_of_moments(whole, Moments.of(each.rows, places, world=world)) for each, places in draws]
+    note = f"{'' if apart else 'no held-out scans, so no floor; '}to training scans"
+    values = []
+    for (name, measured), like in zip(found.items(), by_halves, strict=True):
+        floor = measured[1] if apart else None
+        values.append(Value(
+            metric=f"{name}_train_{detector.name}", value=measured[0], interval=_as_wide(measured[0], like.interval),
+            floor=floor, floor_interval=None if floor is None else _as_wide(floor, like.floor_interval), n=n,
+            n_real=n_real, better="lower", detector=detector.identity, resize=resize_rule(detector), seed=seed,
+            note=note))
+    return values
+
+
+def _as_wide(value: float, interval: Interval | None) -> Interval | None:
+    if interval is None or math.isnan(value):
+        return None
+    reach = (interval[1] - interval[0]) / 2
+    return value - reach, value + reach
+
+
+def _equally_many(a: Draws, b: Draws, rng: np.random.Generator) -> list[Places]:
+    """Return places of each with the same count of each class."""
+    assert a.labels is not None and b.labels is not None
+    chosen: list[list[Places]] = [[], []]
+    for label in np.intersect1d(a.labels, b.labels):
+        both = [rng.permutation(np.flatnonzero(labels == label)) for labels in (a.labels, b.labels)]
+        for parts, places in zip(chosen, both, strict=True):
+            parts.append(places[:min(map(len, both))])
+    return [np.sort(np.concatenate(parts)) if parts else np.zeros(0, np.int64) for parts in chosen]
+
+
+def _at_most(places: Places, rng: np.random.Generator) -> Places:
+    return np.sort(rng.permutation(places)[:LIMIT])

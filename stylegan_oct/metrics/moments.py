@@ -30,11 +30,20 @@ class Moments:
         self.s2 = torch.zeros(dim, dim, dtype=torch.float64, device=device)
 
     @classmethod
-    def of(cls, rows: Rows, *, world: World = World(), device: torch.device | str = "cpu") -> Self:  # noqa: B008
-        """Return the sums of rows [N, dim], of which a part at a time is in memory; the processes share the work."""
+    def of(cls, rows: Rows, places: NDArray[np.int64] | None = None, *, world: World = World(),  # noqa: B008
+           device: torch.device | str = "cpu") -> Self:
+        """Return the sums of rows [N, dim], of which a part at a time is in memory; the processes share the work.
+
+        Args:
+            rows: may be mapped into memory.
+            places: of those that count, int64 [n]; default all.
+            world: the processes.
+            device: where to sum.
+        """
         moments = cls(rows.shape[1], device)
-        for begin in range(0, len(rows), CHUNK)[world.rank::world.size]:
-            moments.update(torch.from_numpy(np.array(rows[begin:begin + CHUNK])))
+        for begin in range(0, len(rows) if places is None else len(places), CHUNK)[world.rank::world.size]:
+            part = slice(begin, begin + CHUNK)
+            moments.update(torch.from_numpy(np.array(rows[part if places is None else places[part]])))
         moments.all_reduce_(world)
         return moments
 

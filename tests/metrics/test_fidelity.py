@@ -26,7 +26,9 @@ def test_there_is_a_value_beside_its_floor_for_every_metric_and_class(tmp_path: 
     for (name, label), value in found.items():
         assert math.isfinite(value.value) and value.detector == "fields-00000000" and value.resize == "none"
         assert value.seed == 0 and (value.n, value.n_real) != (None, None)
-        if "train" not in name:
+        if "train" in name:
+            assert value.floor is not None and (value.n, value.n_real) == (180, 300)
+        else:
             assert value.n == value.n_real == {None: 90, "CNV": 60, "DRUSEN": 30}[label]
             assert value.floor is not None and value.interval is not None and value.floor_interval is not None
             assert value.interval[0] <= value.value <= value.interval[1]
@@ -35,8 +37,8 @@ def test_there_is_a_value_beside_its_floor_for_every_metric_and_class(tmp_path: 
 def test_another_sample_of_the_distribution_is_at_the_floor(tmp_path: Path) -> None:
     found = measure(tmp_path, StoredPictures("drawn", [120, 60], seed=3))
     for value in found.values():
-        if value.floor is not None:
-            assert value.interval is not None and value.floor_interval is not None
+        if value.interval is not None:
+            assert value.floor_interval is not None
             assert value.interval[0] < value.floor_interval[1] and value.floor_interval[0] < value.interval[1], value
 
 
@@ -48,6 +50,8 @@ def test_a_shift_is_far_above_the_floor(tmp_path: Path) -> None:
             assert value.interval is not None and value.floor_interval is not None
             assert value.interval[0] > value.floor_interval[1]
     assert found["precision_fields", None].value < 0.5
+    for name in ("kd_train_fields", "fd_train_fields"):
+        assert found[name, None].value > 10 * (found[name, None].floor or 0)
 
 
 def test_a_collapsed_generator_is_precise_but_not_complete(tmp_path: Path) -> None:
@@ -93,7 +97,7 @@ def test_features_that_are_no_numbers_are_refused_with_their_count(tmp_path: Pat
 def test_without_held_out_scans_halves_of_the_training_scans_serve(tmp_path: Path) -> None:
     real, fake = StoredPictures("train", [40, 40], seed=1), StoredPictures("drawn", [40, 40], seed=3)
     values = measure_fidelity(real, None, fake, [FieldsDetector()], cache=tmp_path)
-    assert all("no held-out scans" in value.note for value in values if "train" not in value.metric)
+    assert all("no held-out scans" in value.note for value in values)
     assert values[0].n == 40
 
 
