@@ -135,12 +135,14 @@ class Classifiers:
         mine = [job for job in jobs[self._world.rank::self._world.size] if not self._file(*job).exists()]
         if mine:
             real, held_out = (self._read(pictures) for pictures in (self._train, self._held_out))
-            fakes = torch.from_numpy(np.array(rows)).to(torch.uint8).view(-1, self.channels, self.side, self.side)
-            data = Split(torch.cat([real, fakes]), torch.from_numpy(np.concatenate([self._train.labels,
-                                                                                   self._fake.labels])))
+            fakes = torch.from_numpy(np.asarray(rows).astype(np.uint8)).view(-1, self.channels, self.side, self.side)
+            data = Split(torch.cat([real, fakes]),
+                         torch.from_numpy(np.concatenate([self._train.labels, self._fake.labels])))
             for number, (arm, seed) in enumerate(mine):
-                self._keep(arm, seed, self._ask(arm, seed, data, held_out, lambda done, total, begun=number: progress(
-                    begun * total + done, len(mine) * total)))  # type: ignore[misc]
+                def told(done: int, total: int, begun: int = number) -> None:
+                    progress(begun * total + done, len(mine) * total)
+
+                self._keep(arm, seed, self._ask(arm, seed, data, held_out, told))
         self._world.barrier()
         return {arm: np.stack([np.load(self._file(arm, seed)) for seed in range(self._settings.seeds)])
                 for arm in self.arms}

@@ -21,7 +21,7 @@ from stylegan_oct.latent.biomarkers import measure as measuring
 from stylegan_oct.latent.biomarkers.measure import NAMES, measure
 from stylegan_oct.metrics.biomarkers import Distribution, compare_biomarkers, distributions
 from stylegan_oct.metrics.intervals import mean_of_shares, wilson
-from stylegan_oct.metrics.observe import Observer, Rows, observe
+from stylegan_oct.metrics.observe import Observer, Rows, observe, resize_rule
 from stylegan_oct.metrics.pictures import Pictures
 from stylegan_oct.metrics.sources import source_hash
 from stylegan_oct.metrics.values import Value
@@ -168,6 +168,7 @@ def _agreement(real: Pictures, confusion: Confusion | None, oracle: OctDetector)
         by_class.append(Value(metric=name, class_name=class_name, value=share, n=n, n_real=n_real, better="higher",
                               interval=None if math.isnan(share) else wilson(share, n), note=note,
                               floor=None if math.isnan(floor) else floor, detector=oracle.identity,
+                              resize=resize_rule(oracle),
                               floor_interval=None if math.isnan(floor) else wilson(floor, patients)))
     together = mean_of_shares(by_class)
     taught = f"the oracle was trained on {'simulated' if oracle.info.source == 'phantom' else 'real'} scans"

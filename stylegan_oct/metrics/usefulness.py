@@ -87,7 +87,7 @@ def measure_usefulness(train: Pictures, held_out: Pictures, fake: Pictures,
     said = classifiers.say(progress)
     urgent, why = urgent_classes(train.classes)
     scores = score_arms(said, held_out, settings, urgent)
-    values = _values(scores, train, held_out, fake, settings, classifiers.identity)
+    values = _values(scores, train, held_out, fake, settings, classifiers)
     if not urgent:
         values.append(Value(metric="tstr_auc_urgent", value=math.nan, better="higher", note=why))
     return Usefulness(values=values, curve=curve_of(scores))
@@ -163,13 +163,14 @@ def curve_of(scores: Scores) -> list[CurvePoint]:
 
 
 def _values(scores: Scores, train: Pictures, held_out: Pictures, fake: Pictures, settings: UsefulnessSettings,
-            identity: str) -> list[Value]:
+            classifiers: Classifiers) -> list[Value]:
     def value(metric: str, class_name: str | None, found: Estimate, floor: Estimate | None, low: float, better: str,
               note: str) -> Value:
         known = floor is not None and not math.isnan(floor.value)
         return Value(metric=metric, value=found.value, class_name=class_name, interval=found.interval(low),
                      floor=floor.value if known and floor else None, n=len(fake), n_real=len(held_out),
-                     floor_interval=floor.interval() if known and floor else None, better=better, detector=identity,
+                     floor_interval=floor.interval() if known and floor else None, better=better,
+                     detector=classifiers.identity, resize=f"averaged by area to {classifiers.side} px",
                      seed=settings.seed, note=note)
 
     remark = _remark(train, held_out, fake, settings)
