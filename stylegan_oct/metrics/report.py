@@ -89,7 +89,7 @@ class Finding:
 
     text: str
     weight: float               # the heavier the earlier
-    level: str                  # "fault", "flaw" or "good"
+    level: str                  # "fault", "flaw", "open" where undecided, or "good"
     metric: str = ""
 
 

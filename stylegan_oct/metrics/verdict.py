@@ -27,31 +27,45 @@ def judge(values: Sequence[Value]) -> tuple[Finding, ...]:
     """Return what the values say, the heaviest first and what is as good as real scans last.
 
     A value counts as worse than its floor where their intervals lie apart; without intervals, where they differ by a
-    tenth. Of several networks that looked, the one with the widest gap speaks. A class is named where it is worse than
-    all classes together.
+    tenth. Where they meet, but the value lies outside the floor's interval, it is undecided. Of several networks that
+    looked, the one with the widest gap speaks. A class is named where it is worse than all classes together.
     """
     families: dict[str, list[Value]] = defaultdict(list)
     for value in values:
         told = value.better and meaning_of(value.metric).importance
         if told and value.floor is not None and math.isfinite(value.value):
             families[family_of(value.metric)].append(value)
-    findings, good = [], []
+    findings: list[Finding] = []
+    good: list[Value] = []
+    undecided: list[Value] = []
     for family in families.values():
         together = [_Gap(value, gap(value)) for value in family if value.class_name is None]
         classes = [_Gap(value, gap(value)) for value in family if value.class_name is not None]
         worst = max(together, key=lambda found: found.weight, default=None)
-        same = [found for found in classes if worst is None or found.value.metric == worst.value.metric]
+        same = [found for found in classes if not worst or not worst.size or found.value.metric == worst.value.metric]
         lowest = max(same, key=lambda found: found.weight, default=None)
         if worst is not None and worst.size == 0 and (lowest is None or lowest.size == 0):
-            good.append(worst.value)
+            (good if within(worst.value) else undecided).append(worst.value)
         elif worst is not None or (lowest is not None and lowest.size):
             findings.append(_finding(worst, lowest))
     findings.sort(key=lambda found: -found.weight)
-    if good:
-        names = ", ".join(f"{full_title(value.metric)} {_against(value)}" for value in good)
-        findings.append(Finding(text=f"No worse than real scans within the intervals: {names}.", weight=0.0,
-                                level="good"))
+    for values, level, text in ((undecided, "open", "Somewhat worse than real scans, but too few pictures to be sure"),
+                                (good, "good", "No worse than real scans, as far as so many pictures can tell")):
+        if values:
+            names = ", ".join(f"{full_title(value.metric)} {_against(value)}" for value in values)
+            counts = [value.n for value in values if value.n is not None]
+            number_of = f" ({min(counts)} of each)" if counts else ""
+            findings.append(Finding(text=f"{text}{number_of}: {names}.", weight=0.0, level=level))
     return tuple(findings)
+
+
+def within(value: Value) -> bool:
+    """Return whether a value that is not worse beyond its interval is also within the floor's interval, or better."""
+    floor = value.floor if value.floor is not None else value.value
+    low, high = value.floor_interval or (floor, floor)
+    if value.floor_interval is None and value.interval is None:
+        return True
+    return value.value >= low if value.better in ("higher", "floor") else value.value <= high
 
 
 def gap(value: Value) -> float:

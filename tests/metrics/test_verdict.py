@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import pytest
@@ -20,6 +21,15 @@ def test_overlapping_intervals_are_no_fault() -> None:
     value = Value(metric="kd_lite0", value=0.02, interval=(0.0, 0.04), floor=0.0, floor_interval=(-0.01, 0.01),
                   better="lower")
     assert gap(value) == 0.0
+
+
+def test_few_pictures_leave_undecided_what_many_would_call_worse() -> None:
+    wide = Value(metric="recall_lite0", value=0.6, interval=(0.2, 1.0), floor=0.9, floor_interval=(0.7, 1.0), n=22,
+                 better="floor")
+    (finding,) = judge([wide])
+    assert finding.level == "open" and "22 of each" in finding.text
+    (finding,) = judge([dataclasses.replace(wide, value=0.85)])
+    assert finding.level == "good"
 
 
 @pytest.mark.parametrize("better, value, size", [
