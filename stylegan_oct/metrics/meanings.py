@@ -30,10 +30,11 @@ MEANINGS = {
                   importance=0.3),
     "kd": Meaning("Kernel distance", "Squared kernel distance of features, without bias at any number of pictures: "
                   "0 for equal distributions.", "samples as a whole can be told from real scans", importance=0.6),
-    "fd_train": Meaning("Fréchet distance to training scans", "As papers give it; it has no floor, and a generator "
-                        "that copies does best."),
-    "kd_train": Meaning("Kernel distance to training scans", "Much below that to held-out scans, the generator copies. "
-                        "It has no floor."),
+    "fd_train": Meaning("Fréchet distance to training scans", "As papers give it, beside that of as many "
+                        "held-out scans. A generator that copies does best.", "samples can be told from training scans",
+                        importance=0.2),
+    "kd_train": Meaning("Kernel distance to training scans", "As papers give it, beside that of held-out "
+                        "scans. It shows no copies.", "samples can be told from training scans", importance=0.3),
     "precision": Meaning("Precision", "Share of samples that lie among the real scans.",
                          "a part of the samples lies where no real scan does",
                          "samples keep to the commonest kinds of scans", importance=0.8),
