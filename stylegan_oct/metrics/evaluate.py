@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 import logging
+import os
 import platform
 import time
 from collections import defaultdict
@@ -28,6 +29,7 @@ from stylegan_oct.metrics.verdict import judge
 log = logging.getLogger(__name__)
 
 PAGE = "report.html"
+GROUND = ("subject", "reference", "detectors", "settings", "versions")   # equal ones, comparable parts
 METRICS_FILE = "metrics.jsonl"
 
 
@@ -48,7 +50,7 @@ def evaluate(ground: Ground, out: Path, *, show_scans: bool = False,
         DataError: files cannot be written.
         KeyboardInterrupt: stopped; what is measured is in the report.
     """
-    report = _begin(ground, out)
+    report = _begin(ground, out, say)
     wanted = [name for name in PARTS if name in ground.settings.only]
     todo = [name for name in wanted if report.part(name) is None]
     run = _run_of(ground)
@@ -97,18 +99,23 @@ def versions() -> dict[str, str]:
             "numpy": np.__version__}
 
 
-def _begin(ground: Ground, out: Path) -> Report:
-    """Return a report without the parts that are to be measured now."""
+def _begin(ground: Ground, out: Path, say: Callable[[str], object]) -> Report:
+    """Return a report without the parts that are to be measured now; put a report of something else aside."""
     fresh = Report(made=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), subject=ground.subject(),
                    reference=ground.reference(), detectors=ground.seers(), settings=describe(ground),
                    versions=versions(), parts=(), warnings=ground.warnings())
     before = _earlier(out)
-    kept: tuple[Part, ...] = ()
-    if before is not None and all(getattr(before, name) == getattr(fresh, name) for name in
-                                  ("subject", "reference", "detectors", "settings", "versions")):
-        kept = tuple(part for part in before.parts if not part.reason and
-                     (not before.complete or part.name not in ground.settings.only))
     ground.world.barrier()  # before the first process writes what the others have read
+    if before is None:
+        return fresh
+    if any(getattr(before, name) != getattr(fresh, name) for name in GROUND):
+        if ground.world.is_first:
+            aside = out / f"report-{before.subject.sha256[:12]}.json"
+            os.replace(out / FILE, aside)
+            say(f"{out} held a report of another generator, archive or settings; it is now {aside.name}")
+        return fresh
+    kept = tuple(part for part in before.parts if not part.reason and
+                 (not before.complete or part.name not in ground.settings.only))
     return dataclasses.replace(fresh, parts=kept)
 
 

@@ -121,6 +121,8 @@ def test_other_parts_are_taken_over_from_an_earlier_report_of_the_same_ground_al
     assert [part.name for part in both.parts] == ["fidelity", "usefulness"] and measured == ["fidelity", "usefulness"]
     alone = evaluate(ground_of(G, made, tmp_path, only=("usefulness",), psi=0.5), tmp_path)
     assert [part.name for part in alone.parts] == ["usefulness"]
+    aside = read_report(tmp_path / f"report-{G.info.sha256[:12]}.json")
+    assert [part.name for part in aside.parts] == ["fidelity", "usefulness"], "nothing measured is lost"
     assert any("psi 0.5" in warning for warning in alone.warnings)
 
 
