@@ -80,7 +80,8 @@ def export(ctx: click.Context, /, verify: Path | None, count: int, as_json: bool
     from torch_utils.distributed import init_world
 
     world = init_world(device, timeout_sec=3600)
-    with contextlib.closing(world), progress_bar("preparing") as update:
+    bar = progress_bar("preparing") if world.is_first else contextlib.nullcontext(lambda *_: None)
+    with contextlib.closing(world), bar as update:
         if verify is not None:
             verdict = verifying.verify(verify, checkpoint=options["checkpoint"], count=count, device=world.device,
                                        progress=update)

@@ -46,6 +46,7 @@ def export(settings: Settings, *, world: World = World(), progress: Progress = l
         say: gets warnings, a line each.
     Raises:
         ConfigError, DataError, CheckpointError: something is wrong, or the disk is full; what is written stays.
+        KeyboardInterrupt: stopped; what is written stays.
     """
     job = _one_after_the_other(world, lambda: prepare(settings, device=world.device, progress=progress,
                                                       say=say if world.is_first else lambda _: None))
@@ -56,7 +57,12 @@ def export(settings: Settings, *, world: World = World(), progress: Progress = l
         new = 0
         if not folder.is_complete(settings.out):
             measure = stack.enter_context(measuring_processes(_idle_cores(world)))
-            new = _draw_parts(job, job.artist(record.rules, measure), world, progress)
+            try:
+                new = _draw_parts(job, job.artist(record.rules, measure), world, progress)
+            except KeyboardInterrupt:
+                kept = sum(map(job.plan.part_size, complete_parts(settings.out)))
+                say(f"{kept} of {job.plan.total} pictures are kept in {settings.out}; the same command goes on.")
+                raise
             with job.clock("writing"):
                 _first_alone(world, lambda: _finish(job, record))
     return Summary(out=settings.out, pictures=job.plan.total, record=folder.read_record(settings.out), drawn_now=new,
@@ -67,7 +73,7 @@ def _begin(job: Job, stack: contextlib.ExitStack, progress: Progress) -> None:
     """Take the folder, and write the record where the export is new."""
     out = job.settings.out
     if folder.earlier(out, job.plan) is None:
-        record = Record(plan=job.plan, rules=tuple(_with_limits(job, progress)), evaluated=job.review is not None)
+        record = Record(plan=job.plan, rules=tuple(_with_limits(job, progress)))
         stack.enter_context(folder.lock(out))
         folder.write_record(out, record)
         return
@@ -141,7 +147,7 @@ def _finish(job: Job, record: Record) -> None:
     """Write what tells of all pictures; the list of hashes last."""
     out, plan = job.settings.out, job.plan
     layout = make_layout(plan.layout, out, job.collection, corner=plan.corner_mark, mapping=job.mapping)
-    record = replace(record, drawn=folder.read_tallies(out))
+    record = replace(record, drawn=folder.read_tallies(out), evaluated=job.review is not None)
     folder.write_record(out, record)
     seal(job, layout, record)
     folder.clear(out)

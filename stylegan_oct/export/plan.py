@@ -8,6 +8,7 @@ the same together: in other company a sum may be rounded the other way, and a gr
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -104,18 +105,25 @@ class Plan:
         numbers = [LARGEST_SEED + 1 + number * len(self.counts) + label for number in range(PILOT)]
         return [numbers[begin:begin + self.batch] for begin in range(0, PILOT, self.batch)]
 
-    def splits(self, label: int) -> list[str]:
-        """Return the split of each picture of a class: each goes where most is owed (Sainte-Lague's method)."""
-        shares, given = np.array(self.split), np.zeros(len(SPLITS))
-        found = []
-        for _ in range(self.counts[label]):
-            chosen = int(np.argmax(shares / (2 * given + 1)))
-            given[chosen] += 1
-            found.append(SPLITS[chosen])
-        return found
+    def splits(self, label: int) -> tuple[str, ...]:
+        """Return the split of each picture of a class."""
+        return _splits(self.split, self.counts[label])
 
     def _offset(self, part: int, label: int, number: int) -> int:
         return (part * self.reserved + number) * len(self.counts) + label
+
+
+@lru_cache  # every part asks for those of its classes
+def _splits(shares: tuple[float, ...], count: int) -> tuple[str, ...]:
+    """Return the splits of pictures in their order: each goes where most is owed (Sainte-Lague's method)."""
+    given = [0] * len(shares)
+    found = []
+    for _ in range(count):
+        owed = [share / (2 * n + 1) for share, n in zip(shares, given, strict=True)]
+        chosen = owed.index(max(owed))
+        given[chosen] += 1
+        found.append(SPLITS[chosen])
+    return tuple(found)
 
 
 def parse_counts(text: str, classes: Sequence[str]) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ KILL: the number of the picture before which the process kills itself.
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -21,11 +22,12 @@ PART = 4
 SETTINGS = {"classes": "CNV=10,DME=7,NORMAL=9", "batch": 4, "biomarkers": False, "allow_unreviewed": True}
 
 
-def export_in_parts(out: Path, world: World | None = None, **changes: object) -> Summary:
+def export_in_parts(out: Path, world: World | None = None, say: Callable[[str], object] = lambda _: None,
+                    **changes: object) -> Summary:
     """Export 26 pictures of the demo generator in three parts."""
     whole, plan.PART = plan.PART, PART
     try:
-        return export(Settings(out=out, **{**SETTINGS, **changes}), world=world or World())  # type: ignore[arg-type]
+        return export(Settings(out=out, **{**SETTINGS, **changes}), world=world or World(), say=say)  # type: ignore[arg-type]
     finally:
         plan.PART = whole
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import shutil
 import signal
 import socket
@@ -73,14 +74,27 @@ def test_a_full_disk_is_told_in_a_line_and_the_export_goes_on(whole: Path, tmp_p
     assert tree(out) == tree(whole)
 
 
-def failing(write: Callable[[Path, bytes], None], number: int) -> Callable[[Path, bytes], None]:
+def test_ctrl_c_tells_what_is_kept(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out, lines = tmp_path / "export", list[str]()
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "write_picture", failing(files.write_picture, 15, KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            export_in_parts(out, say=lines.append)
+    assert re.search(r"^\d+ of 26 pictures are kept in .*; the same command goes on\.$", lines[-1])
+    assert int(lines[-1].split()[0]) == len(list(read_parts(out))) > 0
+    export_in_parts(out)
+    assert tree(out) == tree(whole)
+
+
+def failing(write: Callable[[Path, bytes], None], number: int,
+            error: BaseException | None = None) -> Callable[[Path, bytes], None]:
     """Return what writes until the disk is full."""
     seen = []
 
     def writing(path: Path, data: bytes) -> None:
         seen.append(path)
         if len(seen) >= number:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            raise error or OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         write(path, data)
 
     return writing
