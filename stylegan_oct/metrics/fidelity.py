@@ -252,11 +252,12 @@ def _to_training(seen: Seen, apart: bool, by_halves: Sequence[Value], detector: 
     values = []
     for (name, measured), like in zip(found.items(), by_halves, strict=True):
         floor = measured[1] if apart else None
+        most = LIMIT if name == "kd" else max(n, n_real)
         values.append(Value(
             metric=f"{name}_train_{detector.name}", value=measured[0], interval=_as_wide(measured[0], like.interval),
-            floor=floor, floor_interval=None if floor is None else _as_wide(floor, like.floor_interval), n=n,
-            n_real=n_real, better="lower", detector=detector.identity, resize=resize_rule(detector), seed=seed,
-            note=note))
+            floor=floor, floor_interval=None if floor is None else _as_wide(floor, like.floor_interval),
+            n=min(n, most), n_real=min(n_real, most), better="lower", detector=detector.identity,
+            resize=resize_rule(detector), seed=seed, note=note))
     return values
 
 
