@@ -11,7 +11,7 @@ class Meaning:
     line: str             # what the number says
     worse: str = ""       # what it means to be worse than the floor
     above: str = ""       # the same beyond a floor that is to be met; "" where that is no fault
-    importance: float = 0.5  # of a fault, against others as far from their floor
+    importance: float = 0.5  # of a fault, against others as far from their floor; 0: another metric speaks for it
     percent: bool = False  # a share, shown in per cent
 
 
@@ -31,10 +31,9 @@ MEANINGS = {
     "kd": Meaning("Kernel distance", "Squared kernel distance of features, without bias at any number of pictures: "
                   "0 for equal distributions.", "samples as a whole can be told from real scans", importance=0.6),
     "fd_train": Meaning("Fréchet distance to training scans", "As papers give it, beside that of as many "
-                        "held-out scans. A generator that copies does best.", "samples can be told from training scans",
-                        importance=0.2),
+                        "held-out scans. A generator that copies does best.", importance=0.0),
     "kd_train": Meaning("Kernel distance to training scans", "As papers give it, beside that of held-out "
-                        "scans. It shows no copies.", "samples can be told from training scans", importance=0.3),
+                        "scans. It shows no copies.", importance=0.0),
     "precision": Meaning("Precision", "Share of samples that lie among the real scans.",
                          "a part of the samples lies where no real scan does",
                          "samples keep to the commonest kinds of scans", importance=0.8),
