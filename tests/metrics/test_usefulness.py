@@ -2,17 +2,22 @@
 
 import dataclasses
 import math
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from made_pictures import MadePictures, plain_pictures
+from train_together import measure
 
 from dnnlib.errors import ConfigError, DataError
 from stylegan_oct.metrics.arms import Arm, amounts, arms_of
 from stylegan_oct.metrics.usefulness import Usefulness, UsefulnessSettings, measure_usefulness, urgent_classes
 from stylegan_oct.metrics.values import Value
+from torch_utils.distributed import World
 
 FOUR = [0, 1, 2, 3]
 TINY = UsefulnessSettings(seeds=2, shares=(0.2, 1.0), nimg=480, batch=16, resolution=8, resamples=100)
@@ -187,3 +192,15 @@ def test_the_callers_random_numbers_are_left_alone(tmp_path: Path) -> None:
     torch.manual_seed(3)
     measure_usefulness(**sets(), settings=dataclasses.replace(TINY, seeds=1, nimg=32, shares=(1.0,)), cache=tmp_path)
     assert torch.rand(1) == expected
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_numbers_of_one(tmp_path: Path) -> None:
+    here = Path(__file__).parent
+    result = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
+         str(here / "train_together.py"), str(tmp_path)], text=True, capture_output=True, timeout=240,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(map(str, (here.parents[1], here)))})
+    assert result.returncode == 0, result.stderr
+    expected = repr(measure(tmp_path / "one", World()))
+    assert [(tmp_path / f"process-{rank}.txt").read_text() for rank in (0, 1)] == [expected] * 2
