@@ -184,7 +184,7 @@ def _values(scores: Scores, train: Pictures, held_out: Pictures, fake: Pictures,
         real = scores[every[0]][metric, None]
         gap = value(f"gap_{metric}", None, real - synthetic[metric, None], None, -1.0, "lower", remark)
         values.append(gap if metric == "accuracy" else against_bar(gap, real))
-        for suffix, (less, more) in (("", every), ("_fewest", fewest)):
+        for suffix, (less, more) in {"": every, **({"_fewest": fewest} if fewest != every else {})}.items():
             gain = scores[more][metric, None] - scores[less][metric, None]
             values.append(value(f"gain_{metric}{suffix}", None, gain, None, -1.0, "higher",
                                 f"added to {less.scans} real scans of {less.patients} patients; {remark}"))

@@ -186,12 +186,15 @@ def test_settings_that_cannot_work_are_refused(changes: dict[str, object]) -> No
         UsefulnessSettings(**changes)  # type: ignore[arg-type]
 
 
-def test_the_callers_random_numbers_are_left_alone(tmp_path: Path) -> None:
+def test_the_callers_random_numbers_are_left_alone_and_one_amount_gives_one_gain(tmp_path: Path) -> None:
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)
-    measure_usefulness(**sets(), settings=dataclasses.replace(TINY, seeds=1, nimg=32, shares=(1.0,)), cache=tmp_path)
+    one = dataclasses.replace(TINY, seeds=1, nimg=32, shares=(1.0,))
+    found = measure_usefulness(**sets(), settings=one, cache=tmp_path)
     assert torch.rand(1) == expected
+    assert [each.metric for each in found.values if each.metric.startswith("gain_auc")] == ["gain_auc",
+                                                                                           "gain_auc_urgent"]
 
 
 @pytest.mark.slow
