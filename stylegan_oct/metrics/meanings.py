@@ -79,8 +79,8 @@ MEANINGS = {
     "ks": Meaning("Greatest difference of biomarkers", "Kolmogorov-Smirnov: the greatest difference of the cumulative "
                   "shares, 0 to 1.", importance=0.0),  # the Wasserstein distance speaks for it
     "unmeasured": Meaning("Biomarkers that cannot be measured", "Share of pictures in which the measurement finds "
-                          "nothing to measure.", "more can be measured than in scans",
-                          "less can be measured than in scans", importance=0.4, percent=True),
+                          "nothing to measure.", above="less can be measured than in scans",
+                          importance=0.4, percent=True),
     "ppl_z": Meaning("Path length in z", "How far a picture changes for a small step between latents z: smooth is "
                      "low. There is no floor."),
     "ppl_w": Meaning("Path length in w", "How far a picture changes for a small step between latents w: smooth is "

@@ -61,11 +61,11 @@ def judge(values: Sequence[Value]) -> tuple[Finding, ...]:
 
 def within(value: Value) -> bool:
     """Return whether a value that is not worse beyond its interval is also within the floor's interval, or better."""
-    floor = value.floor if value.floor is not None else value.value
-    low, high = value.floor_interval or (floor, floor)
-    if value.floor_interval is None and value.interval is None:
+    floor = value.floor
+    if floor is None or not _loss(value, floor) or (value.floor_interval is None and value.interval is None):
         return True
-    return value.value >= low if value.better in ("higher", "floor") else value.value <= high
+    low, high = value.floor_interval or (floor, floor)
+    return low <= value.value <= high
 
 
 def gap(value: Value) -> float:
@@ -76,18 +76,22 @@ def gap(value: Value) -> float:
     floor = value.floor
     if floor is None or not value.better or not math.isfinite(value.value) or not math.isfinite(floor):
         return 0.0
-    above = value.value - floor
-    loss = {"higher": -above, "lower": above}.get(
-        value.better, abs(above) if above < 0 or meaning_of(value.metric).above else 0.0)
     largest = max(abs(value.value), abs(floor))
-    if loss <= 0 or not largest:
-        return 0.0
-    size = min(loss / largest, 1.0)
+    size = min(_loss(value, floor) / largest, 1.0) if largest else 0.0
     low, high = value.interval or (value.value, value.value)
     floor_low, floor_high = value.floor_interval or (floor, floor)
     if value.interval is None and value.floor_interval is None:
         return size if size > NEAR else 0.0
     return size if low > floor_high or high < floor_low else 0.0
+
+
+def _loss(value: Value, floor: float) -> float:
+    """Return how much worse a value is than its floor, 0 where it is not."""
+    above = value.value - floor
+    if value.better in ("higher", "lower"):
+        return max(-above if value.better == "higher" else above, 0.0)
+    meaning = meaning_of(value.metric)
+    return abs(above) if (meaning.above if above > 0 else meaning.worse) else 0.0
 
 
 def _finding(worst: _Gap | None, lowest: _Gap | None) -> Finding:
