@@ -48,7 +48,7 @@ def _samples(ground: Ground, report: Report, show_scans: bool) -> PagePicture:
     text = synthetic_text("generator", psi=ground.settings.psi, checkpoint_sha256=ground.G.info.sha256)
     left = f"Left: held-out {simulated} scans. Right: samples. " if show_scans else \
         "Scans of patients are not shown, nor samples that may be copies of them. "
-    return PagePicture(title=title, caption=f"{left}The first of each class, not picked.",
+    return PagePicture(title=title, caption=f"{left}None is picked.",
                        png=_png(rows, kinds, headings, text))
 
 

@@ -124,4 +124,5 @@ def interval_text(interval: Interval | None, metric: str) -> str:
     """Return an interval as people read it, "" where there is none."""
     if interval is None or not all(map(math.isfinite, interval)):
         return ""
-    return f"{number(interval[0], metric)} to {number(interval[1], metric)}"
+    low, high = (number(bound, metric) for bound in interval)
+    return f"{low.removesuffix(' %')} to {high}"
