@@ -10,7 +10,7 @@ from dnnlib.errors import ConfigError, DataError
 from stylegan_oct.export import review
 from stylegan_oct.export.review import find_review
 from stylegan_oct.metrics.report import FILE, Reference, Report, Subject, write_report
-from stylegan_oct.model import GeneratorInfo
+from stylegan_oct.model import GeneratorInfo, load_generator
 
 
 @pytest.fixture
@@ -65,3 +65,10 @@ def test_a_damaged_evaluation_is_told_when_it_is_named(info: GeneratorInfo) -> N
         find_review(info)
     with pytest.raises(DataError, match="Evaluate again"):
         find_review(info, info.path.parent)
+
+
+def test_the_demo_comes_with_its_evaluation() -> None:
+    """Another demo generator needs another one: copy report.json of `evaluate` beside it."""
+    report = find_review(load_generator().info)
+    assert report is not None
+    assert {part.name for part in report.parts if not part.reason} >= {"fidelity", "memorisation", "consistency"}
