@@ -41,7 +41,7 @@ class Settings:
     official: bool = False        # the official metrics too
     seed: int = 0                 # of the first sample
     batch: int = 64
-    usefulness: UsefulnessSettings = field(default_factory=UsefulnessSettings)
+    usefulness: UsefulnessSettings | None = None   # None: by what a CPU or a GPU can do
 
     def __post_init__(self) -> None:
         for name in self.only:
@@ -128,6 +128,13 @@ class Ground:
         """What tells copies of training scans."""
         return open_judge(self.archive, weights=self.settings.weights.get("copies"), device=self.G.device,
                           cache=self.scans_cache, world=self.world, progress=self.telling("looking for copies"))
+
+    @property
+    def usefulness(self) -> UsefulnessSettings:
+        """How classifiers are trained: small and short, but where a GPU can do more for large scans."""
+        large = self.G.device.type == "cuda" and self.G.info.resolution > 64
+        usual = UsefulnessSettings(resolution=128, nimg=64000) if large else UsefulnessSettings()
+        return self.settings.usefulness or usual
 
     def load(self, name: str) -> Detector:
         """Return a network with the weights that the user names for it, or its usual ones."""

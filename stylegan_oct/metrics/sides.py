@@ -78,7 +78,7 @@ def usefulness(ground: Ground) -> Part:
     """Return whether a classifier can be trained on samples."""
     if ground.held_out is None:
         raise DataError("the archive holds no held-out scans (val or test) to test a classifier on")
-    found = measure_usefulness(ground.training, ground.held_out, ground.fake, ground.settings.usefulness,
+    found = measure_usefulness(ground.training, ground.held_out, ground.fake, ground.usefulness,
                                cache=ground.scans_cache, fake_cache=ground.cache, world=ground.world,
                                progress=ground.telling("training classifiers"))
     return Part(name="usefulness", values=tuple(found.values), data=encode({"curve": found.curve, "bar": BAR}))
@@ -91,7 +91,7 @@ def _measured(ground: Ground) -> Pictures:
 
 SIDES = {
     "fidelity": Side(lambda ground: [Embedding(detector) for detector in ground.detectors], fidelity),
-    "usefulness": Side(lambda ground: usefulness_observers(ground.training, ground.settings.usefulness), usefulness),
+    "usefulness": Side(lambda ground: usefulness_observers(ground.training, ground.usefulness), usefulness),
     "memorisation": Side(lambda ground: list(ground.judge.observers), memorisation),
     "consistency": Side(lambda ground: consistency_observers(ground.oracle), consistency, _measured),
 }
