@@ -97,3 +97,17 @@ def test_memorisation_and_consistency_show_their_distributions() -> None:
     page = render(sample_report(parts=(memory, consistent)))
     for words in ("flagged below", "Central thickness", "What the oracle sees", "63%"):
         assert words in page
+
+
+def test_usefulness_is_a_curve_over_the_amount_of_real_scans_beside_the_published_bar() -> None:
+    def point(arm: str, scans: int, value: float, metric: str = "auc") -> dict[str, object]:
+        return {"arm": arm, "metric": metric, "patients": scans, "scans": scans, "value": value,
+                "interval": [value - 0.01, value + 0.01], "by_seed": [value]}
+
+    curve = [point("synthetic", 0, 0.95), point("real", 64, 0.9), point("real", 640, 0.97), point("both", 64, 0.94),
+             point("both", 640, 0.98), point("real", 64, 0.8, "accuracy"), point("both", 64, 0.8, "accuracy"),
+             point("synthetic", 0, 0.7, "accuracy")]
+    page = render(sample_report(parts=(Part(name="usefulness", data={"curve": curve, "bar": 0.01}),)))
+    for words in ("real scans to train on", "published bar: real less 0.01", "synthetic alone", "Accuracy"):
+        assert words in page
+    assert page.count("published bar: real") == 1, "the bar is one of AUCs"
