@@ -81,9 +81,9 @@ def curves_plot(curves: Sequence[Curve], *, x_label: str, y_label: str, bar: flo
         axes.set(xlabel=x_label, ylabel=y_label)
         axes.set_xscale("log")
         axes.yaxis.grid(True)
-        axes.legend(loc="best")
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
 
-    return _svg(draw, 2.7)
+    return _svg(draw, 3.0)
 
 
 def histogram_plot(real: Floats, samples: Floats, *, x_label: str, names: tuple[str, str],
