@@ -10,7 +10,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from stylegan_oct.metrics.values import Interval, Value
@@ -57,6 +57,7 @@ def intervals_plot(values: Sequence[Value], names: Sequence[str] = (), *, percen
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         axes.margins(x=0.08)
+        axes.xaxis.set_major_locator(MaxNLocator(5))  # more would run into each other where numbers are long
         if percent:
             axes.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
 
