@@ -133,4 +133,4 @@ def number(value: float, metric: str) -> str:
         return f"{value:.1f}"
     if size and size < 0.01:
         return f"{value:.2g}"
-    return f"{value:.3f}" if size < 0.1 or 0.9 < size < 1 else f"{value:.2f}"  # of .97 and .98 the third digit counts
+    return f"{value:.3f}" if size < 0.1 or "auc" in metric else f"{value:.2f}"
