@@ -62,8 +62,8 @@ export: $(READY)  ## Export synthetic scans with manifest, marks and a card (CHE
 evaluate: $(READY)  ## Measure a generator beside real scans (CHECKPOINT, DATA, OUT, ARGS="--only fidelity").
 	@$(BIN)/python -m tools evaluate $(COMMON) $(if $(DATA),--data "$(DATA)") $(ARGS)
 
-test: $(READY)  ## Run the tests.
-	$(BIN)/python -m pytest $(ARGS)
+test: $(READY)  ## Run the tests, in a process a core.
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
 
 lint: $(READY)  ## Check style, types and the direction of imports.
 	$(BIN)/ruff check $(RUFF) --per-file-ignores 'tests/**:D,benchmarks/**:D' $(PATHS)

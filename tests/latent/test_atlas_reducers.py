@@ -109,7 +109,7 @@ def test_umap_missing_is_said_before_any_work(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("umap") is None, reason="the extra atlas is not installed")
-@pytest.mark.filterwarnings("default")   # of numba and scikit-learn, which are not ours
+@pytest.mark.filterwarnings("ignore")   # of umap, numba and scikit-learn, which are not ours
 def test_umap_keeps_groups_together_and_repeats_itself() -> None:
     x = groups()
     fitted, again = Umap.fit(x, seed=1), Umap.fit(x, seed=1)
