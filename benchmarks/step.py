@@ -2,6 +2,7 @@
 
     python -m benchmarks.step                       # 64 px, channel base 4096, max 256, batch 8, bgc at p 0.3
     python -m benchmarks.step --resolution 256 --base 16384 --max 512 --batch 4
+    python -m benchmarks.step --precision bf16
 
 Expected before measuring, on two cores with AVX-512 that do about 200 GFLOP/s in float32: 0.10 to 0.15 s/image at
 64 px. The floor is 0.09 (19 GFLOP an image); the official code took 0.162 to 0.181.
@@ -34,6 +35,7 @@ def main() -> None:
     parser.add_argument("--mapping", type=int, default=8)
     parser.add_argument("--repeat", type=int, default=12)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--precision", default="auto", choices=["auto", "fp32", "fp16", "bf16"])
     args = parser.parse_args()
 
     torch.set_num_threads(args.threads)
@@ -41,7 +43,7 @@ def main() -> None:
     world = init_world()
     widths = {"channel_base": args.base, "channel_max": args.max, "mapping_layers": args.mapping}
     config = TrainConfig(
-        preset="benchmark", batch=args.batch, batch_gpu=args.batch, total_kimg=1,
+        preset="benchmark", precision=args.precision, batch=args.batch, batch_gpu=args.batch, total_kimg=1,
         data=DataConfig(path="", fingerprint="", resolution=args.resolution, classes=("a", "b", "c", "d")),
         G=GeneratorConfig(**widths), D=DiscriminatorConfig(**widths), augment=AugmentConfig(mode="fixed", p=args.p))
     state = create_state(config, world.device, "phantom")

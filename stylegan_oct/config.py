@@ -15,6 +15,7 @@ from dnnlib.errors import ConfigError
 from stylegan_oct.augment.spec import parse_groups
 
 Architecture = Literal["orig", "skip", "resnet"]
+Precision = Literal["auto", "fp32", "fp16", "bf16"]
 
 
 def _at_least(name: str, value: float, least: float) -> None:
@@ -168,6 +169,7 @@ class TrainConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     ema: EmaConfig = field(default_factory=EmaConfig)
     save: SaveConfig = field(default_factory=SaveConfig)
+    precision: Precision = "auto"    # of the blocks: float16 on a GPU, float32 on a CPU; fp32, fp16 or bf16
     style_mixing: float = 0.9        # probability of mixing two latents
     seed: int = 0
     start_from: str | None = None    # checkpoint whose weights the run begins with

@@ -20,6 +20,7 @@ from dnnlib.text import suggest
 from stylegan_oct.config import TrainConfig
 from stylegan_oct.data.preprocess import Preprocess, parse_preprocess
 from stylegan_oct.networks.generator import Generator
+from stylegan_oct.networks.layers import Precision, set_precision
 from torch_utils.checkpoint import complete_checkpoints, load_module, read_header, read_tensors
 
 DEMO = Path(__file__).parent / "demo"
@@ -145,12 +146,14 @@ class OctGenerator(nn.Module):
         return images
 
 
-def load_generator(path: str | Path | None = None, *, device: str | torch.device = "cpu") -> OctGenerator:
+def load_generator(path: str | Path | None = None, *, device: str | torch.device = "cpu",
+                   precision: Precision = "auto") -> OctGenerator:
     """Return a trained generator, ready to draw.
 
     Args:
         path: a G_ema.safetensors, a checkpoint, a run, or a folder of runs (its newest); default the demo generator.
         device: where to put it.
+        precision: of its blocks: auto is float16 on a GPU and float32 on a CPU; fp32, fp16, or bf16 on either.
     Raises:
         CheckpointError: there is none, or it cannot be read.
     """
@@ -158,6 +161,7 @@ def load_generator(path: str | Path | None = None, *, device: str | torch.device
     info = read_info(file)
     network = Generator(**info.options)
     load_module(network, read_tensors(file), source=str(file))
+    set_precision(network, precision)
     return OctGenerator(network.eval().requires_grad_(False), info).to(device)
 
 

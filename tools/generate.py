@@ -26,20 +26,23 @@ Examples:
               help="Truncate towards the mean of the class or of all.")
 @click.option("--noise", type=click.Choice(["const", "random", "none"]), default="const", show_default=True,
               help="Speckle: fixed, new, or none.")
+@click.option("--precision", type=click.Choice(["auto", "fp32", "fp16", "bf16"]), default="auto", show_default=True,
+              help="Of the network; bf16 is twice as fast on CPUs that know it.")
 @click.option("--grid", is_flag=True, help="One labelled sheet instead of single pictures.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("out"), show_default=True, help="Folder.")
 @click.option("--batch", type=click.IntRange(min=1), default=8, show_default=True, help="Pictures at once.")
 @device_option
 def generate(checkpoint: str | None, seeds: str, classes: tuple[str, ...], psi: float, cutoff: int | None,
-             center: Literal["class", "global"], noise: Literal["const", "random", "none"], grid: bool, out: Path,
-             batch: int, device: str | None) -> None:
+             center: Literal["class", "global"], noise: Literal["const", "random", "none"],
+             precision: Literal["auto", "fp32", "fp16", "bf16"], grid: bool, out: Path, batch: int,
+             device: str | None) -> None:
     """Draw synthetic scans as PNG files that say so in their names and text chunks."""
     from stylegan_oct.model import load_generator
     from stylegan_oct.sampling import Manner, draw, save_each, save_grid
     from torch_utils.distributed import init_world
 
     numbers = parse_int_list(seeds)
-    G = load_generator(checkpoint, device=init_world(device).device)
+    G = load_generator(checkpoint, device=init_world(device).device, precision=precision)
     manner = Manner(psi=psi, cutoff=cutoff, center=center, noise_mode=noise)
     samples = draw(G, numbers, classes, manner, batch=batch)
     with progress_bar("drawing", len(numbers) * (len(classes) or max(len(G.info.classes), 1))) as update:

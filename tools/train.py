@@ -46,6 +46,8 @@ Examples:
 @click.option("--freeze-d", type=click.IntRange(min=0), help="Highest discriminator layers that stay fixed.")
 @click.option("--mirror/--no-mirror", default=None, help="Add every image flipped left to right.")
 @click.option("--balanced/--no-balanced", default=None, help="Draw the classes equally often.")
+@click.option("--precision", type=click.Choice(["auto", "fp32", "fp16", "bf16"]),
+              help="Of the blocks. [default: auto, float16 on a GPU and float32 on a CPU]")
 @click.option("--seed", type=click.IntRange(min=0), help="Of weights, data order and every draw.")
 @click.option("--metrics", metavar="NAMES", callback=lambda _ctx, _param, text: text.split(",") if text else None,
               help="Measure these at every snapshot, such as kd_lite0,recall_lite0.")

@@ -11,9 +11,10 @@ from stylegan_oct.networks.layers import (
     Architecture,
     Conv2dLayer,
     FullyConnectedLayer,
+    MixedPrecisionBlock,
+    as_float32,
     block_resolutions,
     channels_at,
-    enter_block,
     fp16_blocks,
 )
 from stylegan_oct.networks.mapping import MappingNetwork
@@ -22,7 +23,7 @@ from torch_utils.ops.filters import setup_filter
 from torch_utils.ops.upfirdn2d import downsample2d
 
 
-class DiscriminatorBlock(nn.Module):
+class DiscriminatorBlock(MixedPrecisionBlock):
     """All layers of one resolution above 4x4.
 
     Args:
@@ -34,9 +35,9 @@ class DiscriminatorBlock(nn.Module):
     resample_filter: Tensor
 
     def __init__(self, in_channels: int, out_channels: int, *, img_channels: int, is_first: bool,
-                 architecture: Architecture, use_fp16: bool, conv_clamp: float | None) -> None:
-        super().__init__()
-        self.architecture, self.use_fp16 = architecture, use_fp16
+                 architecture: Architecture, in_half: bool, conv_clamp: float | None) -> None:
+        super().__init__(in_half)
+        self.architecture = architecture
         self.register_buffer("resample_filter", setup_filter(RESAMPLE_TAPS))
         self.has_fromrgb = is_first or architecture == "skip"
         if self.has_fromrgb:
@@ -58,11 +59,10 @@ class DiscriminatorBlock(nn.Module):
             x: features [N, in_channels, H, W]; None at the image's resolution.
             img: [N, img_channels, H, W], float32.
         """
-        use_fp16 = self.use_fp16 and not force_fp32
         if x is not None:
-            x = enter_block(x, use_fp16=use_fp16)
+            x = self.enter(x, force_fp32=force_fp32)
         if self.has_fromrgb:
-            y = self.fromrgb(enter_block(img, use_fp16=use_fp16))
+            y = self.fromrgb(self.enter(img, force_fp32=force_fp32))
             x = y if x is None else x + y
         if self.architecture == "skip":
             img = downsample2d(img, self.resample_filter)
@@ -128,7 +128,7 @@ class DiscriminatorEpilogue(nn.Module):
             img: [N, img_channels, 4, 4], of use to the architecture "skip".
             cmap: mapped label [N, cmap_dim], or None.
         """
-        x = enter_block(x, use_fp16=False)
+        x = as_float32(x)
         if self.has_fromrgb:
             x = x + self.fromrgb(img)
         x = self.conv(self.mbstd(x))                     # [N, in_channels, 4, 4]
@@ -164,13 +164,13 @@ class Discriminator(nn.Module):
         super().__init__()
         self.c_dim, self.img_resolution, self.img_channels = c_dim, img_resolution, img_channels
         self.resolutions = block_resolutions(img_resolution)[:0:-1]
-        in_fp16 = fp16_blocks(img_resolution, num_fp16_res)
+        halves = fp16_blocks(img_resolution, num_fp16_res)
         widths = {resolution: channels_at(resolution, channel_base=channel_base, channel_max=channel_max)
                   for resolution in (*self.resolutions, 4)}
         for resolution in self.resolutions:
             self.add_module(f"b{resolution}", DiscriminatorBlock(
                 widths[resolution], widths[resolution // 2], img_channels=img_channels,
-                is_first=resolution == img_resolution, architecture=architecture, use_fp16=resolution in in_fp16,
+                is_first=resolution == img_resolution, architecture=architecture, in_half=resolution in halves,
                 conv_clamp=conv_clamp))
         cmap_dim = 0 if c_dim == 0 else widths[4] if cmap_dim is None else cmap_dim
         if c_dim > 0:
@@ -185,7 +185,7 @@ class Discriminator(nn.Module):
         Args:
             img: [N, img_channels, R, R] in [-1, 1].
             c: class indices [N], or one-hot [N, c_dim]; ignored where c_dim is 0.
-            force_fp32: no block in float16.
+            force_fp32: all blocks in float32.
         """
         assert_shape(img, [None, self.img_channels, self.img_resolution, self.img_resolution])
         x, img = None, img.to(torch.float32)

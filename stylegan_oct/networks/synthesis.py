@@ -11,9 +11,10 @@ from stylegan_oct.networks.layers import (
     Architecture,
     Conv2dLayer,
     FullyConnectedLayer,
+    MixedPrecisionBlock,
+    as_float32,
     block_resolutions,
     channels_at,
-    enter_block,
     fp16_blocks,
 )
 from stylegan_oct.networks.modulation import modulated_conv2d
@@ -75,7 +76,7 @@ class ToRGBLayer(nn.Module):
         return bias_act(y, self.bias, clamp=self.conv_clamp)
 
 
-class SynthesisBlock(nn.Module):
+class SynthesisBlock(MixedPrecisionBlock):
     """All layers of one resolution.
 
     Args:
@@ -87,9 +88,9 @@ class SynthesisBlock(nn.Module):
     resample_filter: Tensor
 
     def __init__(self, in_channels: int, out_channels: int, *, w_dim: int, resolution: int, img_channels: int,
-                 is_last: bool, architecture: Architecture, use_fp16: bool, conv_clamp: float | None) -> None:
-        super().__init__()
-        self.in_channels, self.architecture, self.use_fp16 = in_channels, architecture, use_fp16
+                 is_last: bool, architecture: Architecture, in_half: bool, conv_clamp: float | None) -> None:
+        super().__init__(in_half)
+        self.in_channels, self.architecture = in_channels, architecture
         self.register_buffer("resample_filter", setup_filter(RESAMPLE_TAPS))
         if in_channels == 0:
             self.const = nn.Parameter(torch.randn(out_channels, resolution, resolution))
@@ -114,12 +115,11 @@ class SynthesisBlock(nn.Module):
             img: the sum so far, [N, img_channels, H, W], float32; None before the first toRGB.
             ws: [N, num_conv + 1, w_dim], the last of them for toRGB.
         """
-        use_fp16 = self.use_fp16 and not force_fp32
         if x is None:
-            x = enter_block(self.const[None], use_fp16=False).expand(len(ws), -1, -1, -1)
+            x = as_float32(self.const[None]).expand(len(ws), -1, -1, -1)
             x = self.conv1(x, ws[:, 0], noise_mode=noise_mode)
         else:
-            x = enter_block(x, use_fp16=use_fp16)
+            x = self.enter(x, force_fp32=force_fp32)
             # Half the variance from either branch keeps it at 1.
             gain = math.sqrt(0.5) if self.architecture == "resnet" else 1.0
             shortcut = self.skip(x, gain=gain) if self.architecture == "resnet" else None
@@ -141,13 +141,13 @@ class SynthesisNetwork(nn.Module):
                  architecture: Architecture, num_fp16_res: int, conv_clamp: float | None) -> None:
         super().__init__()
         self.w_dim, self.resolutions = w_dim, block_resolutions(img_resolution)
-        in_fp16 = fp16_blocks(img_resolution, num_fp16_res)
+        halves = fp16_blocks(img_resolution, num_fp16_res)
         in_channels = 0
         for resolution in self.resolutions:
             out_channels = channels_at(resolution, channel_base=channel_base, channel_max=channel_max)
             self.add_module(f"b{resolution}", SynthesisBlock(
                 in_channels, out_channels, w_dim=w_dim, resolution=resolution, img_channels=img_channels,
-                is_last=resolution == img_resolution, architecture=architecture, use_fp16=resolution in in_fp16,
+                is_last=resolution == img_resolution, architecture=architecture, in_half=resolution in halves,
                 conv_clamp=conv_clamp))
             in_channels = out_channels
         self.num_ws = 2 * len(self.resolutions)  # two a block, less one at 4x4, and one more for the last toRGB
@@ -157,7 +157,7 @@ class SynthesisNetwork(nn.Module):
 
         Args:
             noise_mode: new noise, the fixed one of the buffers, or none.
-            force_fp32: no block in float16.
+            force_fp32: all blocks in float32.
         """
         assert_shape(ws, [None, self.num_ws, self.w_dim])
         ws = ws.to(torch.float32)

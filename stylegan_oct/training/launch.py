@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 OPTION_FIELDS = {"total_kimg": "total_kimg", "start_from": "start_from", "batch": "batch", "batch_gpu": "batch_gpu",
                  "gamma": "r1.gamma", "aug": "augment.mode", "aug_groups": "augment.groups", "aug_p": "augment.p",
                  "target": "augment.target", "freeze_d": "D.freeze_layers", "mirror": "data.mirror",
-                 "balanced": "data.balanced", "seed": "seed", "metrics": "save.metrics",
+                 "balanced": "data.balanced", "seed": "seed", "precision": "precision", "metrics": "save.metrics",
                  "metrics_count": "save.metrics_count", "best_by": "save.best_by"}
 
 
@@ -70,6 +70,8 @@ def resolve(data: DataConfig, preset: str | None, changes: Mapping[str, Any], wo
     fitted = changes.get("batch_gpu") is None
     config = override(base, {**changes, "batch_gpu": 1} if fitted else changes)
     check_metrics(config.save.metrics)
+    if config.precision == "fp16" and world.device.type == "cpu":
+        raise ConfigError("Float16 needs a GPU: CPUs are slow at it. Try --precision bf16.")
     if start is not None:
         file = find_generator(Path(start))
         config = dataclasses.replace(config, start_from=str(start), start_sha256=sha256_of(file))

@@ -18,6 +18,7 @@ from stylegan_oct.data.preprocess import Preprocess
 from stylegan_oct.model import generator_header
 from stylegan_oct.networks.discriminator import Discriminator
 from stylegan_oct.networks.generator import Generator
+from stylegan_oct.networks.layers import set_precision
 from torch_utils import checkpoint
 from torch_utils.ema import ema_beta, update_ema
 from torch_utils.seeding import seed_torch
@@ -129,14 +130,15 @@ def create_state(config: TrainConfig, device: torch.device, data_source: str,
 
 
 def build_networks(config: TrainConfig, device: torch.device) -> tuple[Generator, Discriminator]:
-    """Return G and D with fresh weights; float16 layers only on a GPU."""
+    """Return G and D with fresh weights, in the precision of the run."""
     shape: dict[str, Any] = {"c_dim": len(config.data.classes), "img_resolution": config.data.resolution,
              "img_channels": config.data.channels}
     G_options, D_options = dataclasses.asdict(config.G), dataclasses.asdict(config.D)
     del D_options["freeze_layers"]
-    if device.type == "cpu":
-        G_options["num_fp16_res"] = D_options["num_fp16_res"] = 0
-    return Generator(**shape, **G_options).to(device), Discriminator(**shape, **D_options).to(device)
+    G, D = Generator(**shape, **G_options).to(device), Discriminator(**shape, **D_options).to(device)
+    for network in (G, D):
+        set_precision(network, config.precision)
+    return G, D
 
 
 def _adam(network: nn.Module, options: OptimizerConfig, lr: float, interval: int | None) -> torch.optim.Optimizer:

@@ -149,3 +149,10 @@ def test_an_exported_generator_is_half_as_large_and_draws_the_same(checkpoint: P
     z = first.z(range(4))
     assert (first(z, "CNV") - second(z, "CNV")).abs().max() < 2 / 255
     assert not list(tmp_path.glob(".tmp*"))
+
+
+def test_float16_is_refused_on_a_cpu(archive: Path, tmp_path: Path) -> None:
+    options = ("train", "--data", archive, "--outdir", tmp_path, "--dry-run", "--device", "cpu", "--precision")
+    result = invoke(*options, "fp16")
+    assert result.exit_code == 2 and "--precision bf16" in result.output
+    assert json.loads(invoke(*options, "bf16").output)["precision"] == "bf16"

@@ -20,6 +20,13 @@ def test_it_is_small_and_draws_every_class_without_being_asked_for() -> None:
     assert (images.std(dim=0) > 0).any() and (images.std(dim=1) > 0).any()  # classes and seeds make a difference
 
 
+def test_in_bfloat16_it_draws_nearly_the_same() -> None:
+    exact, half = (stylegan_oct.load_generator(precision=precision) for precision in ("fp32", "bf16"))
+    z = exact.z(range(4))
+    images, drawn = exact(z, "DME"), half(z, "DME")
+    assert not torch.equal(drawn, images) and (drawn - images).square().mean().sqrt() < 0.02
+
+
 def test_its_log_configuration_and_grid_lie_beside_it_and_name_no_place_of_a_computer() -> None:
     wanted = {"README.md", "config.json", "log.txt", "stats.jsonl", "samples.png"}
     assert wanted <= {path.name for path in DEMO.iterdir()}

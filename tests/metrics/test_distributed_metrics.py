@@ -30,7 +30,8 @@ def test_two_processes_give_the_values_of_one_and_share_the_work(tmp_path: Path)
         rounding = 1e-6 if expected["metric"].startswith("ppl") else 1e-9  # float32 leaves few digits of a short step
         for key in expected:
             if isinstance(expected[key], float | list):
-                np.testing.assert_allclose(found[key], expected[key], rtol=1e-6, atol=rounding, err_msg=expected["metric"])
+                np.testing.assert_allclose(found[key], expected[key], rtol=1e-6, atol=rounding,
+                                           err_msg=expected["metric"])
             else:
                 assert found[key] == expected[key]
     names = sorted(path.name for path in (tmp_path / "one").iterdir())
