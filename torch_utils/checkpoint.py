@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -106,6 +107,17 @@ def read_meta(path: Path) -> dict[str, Any]:
     if not isinstance(meta, dict) or meta.get("format") != FORMAT:
         raise CheckpointError(f"{path / META} has another format than {FORMAT}. Use the release that wrote it.")
     return meta
+
+
+def encode_tensors(tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> bytes:
+    """Return a safetensors file: the same bytes for the same content. The library leaves the header's order open."""
+    data = safetensors.torch.save(dict(tensors), metadata=dict(header))
+    end = 8 + int.from_bytes(data[:8], "little")
+    fields = json.loads(data[8:end])
+    fields["__metadata__"] = dict(sorted(header.items()))
+    text = json.dumps(fields, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of eight
+    return len(text).to_bytes(8, "little") + text + data[end:]
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:

@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
 
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
@@ -20,7 +19,7 @@ from dnnlib.errors import CheckpointError, ConfigError
 from dnnlib.files import atomic_write
 from stylegan_oct.data.privacy import write_private
 from stylegan_oct.features.detector import Detector, checked_sha256
-from torch_utils.checkpoint import load_module, read_header, read_tensors
+from torch_utils.checkpoint import encode_tensors, load_module, read_header, read_tensors
 
 KIND = "copy-detector-1"
 INCLUDED = Path(__file__).parents[1] / "demo" / "copies.safetensors"
@@ -164,7 +163,7 @@ def save_copies(network: CopyNetwork, info: CopyInfo, file: Path) -> None:
     """
     tensors = {name: (tensor.half() if tensor.is_floating_point() else tensor).cpu().contiguous()
                for name, tensor in network.state_dict().items()}
-    data = safetensors.torch.save(tensors, metadata={"kind": KIND, "info": json.dumps(asdict(info))})
+    data = encode_tensors(tensors, {"kind": KIND, "info": json.dumps(asdict(info))})
     try:
         if info.source == "phantom":
             with atomic_write(file, "wb") as opened:

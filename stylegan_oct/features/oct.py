@@ -6,14 +6,12 @@ from pathlib import Path
 from typing import Self
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dnnlib.errors import CheckpointError, ConfigError
 from dnnlib.files import atomic_path
 from stylegan_oct.features.detector import Detector, as_rgb, checked_sha256
-from torch_utils.checkpoint import load_module, read_header, read_tensors
+from torch_utils.checkpoint import encode_tensors, load_module, read_header, read_tensors
 
 KIND = "oct-detector-1"
 INCLUDED = Path(__file__).parents[1] / "demo" / "detector.safetensors"
@@ -162,6 +160,6 @@ def save_oct(network: OctNetwork, info: OctInfo, file: Path) -> None:
                for name, tensor in network.state_dict().items()}
     try:
         with atomic_path(file) as temporary:
-            save_file(tensors, temporary, metadata={"kind": KIND, "info": json.dumps(asdict(info))})
-    except (OSError, SafetensorError) as error:
+            temporary.write_bytes(encode_tensors(tensors, {"kind": KIND, "info": json.dumps(asdict(info))}))
+    except OSError as error:
         raise ConfigError(f"Cannot write {file}: {error}. Choose another place with --out.") from error

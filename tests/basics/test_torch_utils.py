@@ -223,3 +223,15 @@ def test_one_process_reduces_to_itself() -> None:
     world.barrier()
     assert x.tolist() == [1, 1, 1] and world.is_first and world.any(True) and not world.any(False)
     assert world.share("text") == "text"
+
+
+def test_encoded_tensors_are_the_same_bytes_each_time_and_read_back_whole(tmp_path):
+    tensors = {"a": torch.randn(3, 5), "b": torch.arange(7, dtype=torch.int64), "c": torch.randn(2).half()}
+    header = {name: "é" * length for length, name in enumerate(("kind", "info", "other", "more", "last"))}
+    files = {checkpoint.encode_tensors(tensors, header) for _ in range(20)}
+    assert len(files) == 1
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(files.pop())
+    assert checkpoint.read_header(path) == header
+    for name, tensor in checkpoint.read_tensors(path).items():
+        assert torch.equal(tensor, tensors[name]) and tensor.dtype == tensors[name].dtype
