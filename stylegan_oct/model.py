@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
@@ -21,7 +20,7 @@ from stylegan_oct.config import TrainConfig
 from stylegan_oct.data.preprocess import Preprocess, parse_preprocess
 from stylegan_oct.networks.generator import Generator
 from stylegan_oct.networks.layers import Precision, set_precision
-from torch_utils.checkpoint import complete_checkpoints, load_module, read_header, read_tensors
+from torch_utils.checkpoint import complete_checkpoints, encode_tensors, load_module, read_header, read_tensors
 
 DEMO = Path(__file__).parent / "demo"
 GENERATOR_FILE = "G_ema.safetensors"
@@ -201,7 +200,7 @@ def export_generator(source: Path, dest: Path, *, half: bool = True) -> None:
         raise CheckpointError(f"Weights of {file} do not fit into float16. Export it with --full.")
     try:
         with atomic_path(dest) as temporary:
-            save_file(tensors, temporary, metadata=read_header(file))
+            temporary.write_bytes(encode_tensors(tensors, read_header(file)))
     except OSError as error:
         raise CheckpointError(f"Cannot write {dest}: {error.strerror}. Choose another place.") from error
 

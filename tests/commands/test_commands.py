@@ -148,6 +148,8 @@ def test_an_exported_generator_is_half_as_large_and_draws_the_same(checkpoint: P
     assert first.info.classes == second.info.classes and first.info.options == second.info.options
     z = first.z(range(4))
     assert (first(z, "CNV") - second(z, "CNV")).abs().max() < 2 / 255
+    before = half.read_bytes()
+    assert invoke("pack", half, "-c", checkpoint).exit_code == 0 and half.read_bytes() == before
     assert not list(tmp_path.glob(".tmp*"))
 
 
