@@ -10,6 +10,7 @@ from stylegan_oct.metrics.report import Finding
 from stylegan_oct.metrics.values import Interval, Value
 
 FAULT = 0.25   # weight from which a finding counts as a fault rather than a flaw
+ENOUGH = 100   # pictures of either kind from which "no worse" is worth saying
 NEAR = 0.1     # relative gap that counts as none where there is no interval
 
 
@@ -27,7 +28,8 @@ def judge(values: Sequence[Value]) -> tuple[Finding, ...]:
     """Return what the values say, the heaviest first and what is as good as real scans last.
 
     A value counts as worse than its floor where their intervals lie apart; without intervals, where they differ by a
-    tenth. Where they meet, but the value lies outside the floor's interval, it is undecided. Of several networks that
+    tenth. Where they meet, but the value lies outside the floor's interval, it is undecided, as is all that is no worse
+    among fewer than `ENOUGH` pictures. Of several networks that
     looked, the one with the widest gap speaks. A class is named where it is worse than all classes together.
     """
     families: dict[str, list[Value]] = defaultdict(list)
@@ -37,6 +39,7 @@ def judge(values: Sequence[Value]) -> tuple[Finding, ...]:
             families[family_of(value.metric)].append(value)
     findings: list[Finding] = []
     good: list[Value] = []
+    few: list[Value] = []
     undecided: list[Value] = []
     for family in families.values():
         together = [_Gap(value, gap(value)) for value in family if value.class_name is None]
@@ -45,18 +48,25 @@ def judge(values: Sequence[Value]) -> tuple[Finding, ...]:
         same = [found for found in classes if not worst or not worst.size or found.value.metric == worst.value.metric]
         lowest = max(same, key=lambda found: found.weight, default=None)
         if worst is not None and worst.size == 0 and (lowest is None or lowest.size == 0):
-            (good if within(worst.value) else undecided).append(worst.value)
+            enough = _pictures(worst.value) >= ENOUGH
+            (undecided if not within(worst.value) else good if enough else few).append(worst.value)
         elif worst is not None or (lowest is not None and lowest.size):
             findings.append(_finding(worst, lowest))
     findings.sort(key=lambda found: -found.weight)
     for values, level, text in ((undecided, "open", "Somewhat worse than real scans, but too few pictures to be sure"),
+                                (few, "open", "Not told from real scans, but so few pictures could hardly tell"),
                                 (good, "good", "No worse than real scans, as far as so many pictures can tell")):
         if values:
             names = ", ".join(f"{full_title(value.metric)} {_against(value)}" for value in values)
-            counts = [value.n for value in values if value.n is not None]
-            number_of = f" ({min(counts)} of each)" if counts else ""
+            counts = [_pictures(value) for value in values if value.n is not None or value.n_real is not None]
+            number_of = f" (at least {min(counts):.0f} of each)" if counts else ""
             findings.append(Finding(text=f"{text}{number_of}: {names}.", weight=0.0, level=level))
     return tuple(findings)
+
+
+def _pictures(value: Value) -> float:
+    """Return of how many pictures there were fewer, samples or scans; infinity where it is not said."""
+    return min((count for count in (value.n, value.n_real) if count is not None), default=math.inf)
 
 
 def within(value: Value) -> bool:

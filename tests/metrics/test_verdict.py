@@ -28,7 +28,7 @@ def test_few_pictures_leave_undecided_what_many_would_call_worse() -> None:
                  better="floor")
     (finding,) = judge([wide])
     assert finding.level == "open" and "22 of each" in finding.text
-    (finding,) = judge([dataclasses.replace(wide, value=0.85)])
+    (finding,) = judge([dataclasses.replace(wide, value=0.85, n=220)])
     assert finding.level == "good"
 
 
@@ -73,3 +73,12 @@ def test_only_the_official_metric_is_called_fid() -> None:
                                          (0.0123, "0.012"), (0.00123, "0.0012"), (0.0, "0.000"), (math.nan, "-")])
 def test_numbers_have_as_many_digits_as_a_reader_needs(value: float, text: str) -> None:
     assert number(value, "fd_lite0") == text
+
+
+def test_few_pictures_are_never_called_good() -> None:
+    def levels(n: int, n_real: int) -> list[str]:
+        same = Value(metric="recall_lite0", value=0.9, interval=(0.8, 1.0), floor=0.9, floor_interval=(0.8, 1.0), n=n,
+                     n_real=n_real, better="floor")
+        return [finding.level for finding in judge([same])]
+
+    assert levels(500, 500) == ["good"] and levels(500, 13) == levels(13, 500) == ["open"]
