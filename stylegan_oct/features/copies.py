@@ -18,7 +18,7 @@ from torch.nn.functional import normalize
 from dnnlib.errors import CheckpointError, ConfigError
 from dnnlib.files import atomic_write
 from stylegan_oct.data.privacy import write_private
-from stylegan_oct.features.detector import Detector, checked_sha256
+from stylegan_oct.features.detector import Detector, as_grey, checked_sha256
 from torch_utils.checkpoint import encode_tensors, load_module, read_header, read_tensors
 
 KIND = "copy-detector-1"
@@ -28,7 +28,6 @@ MAP = 16                   # side of the maps whose spectra are compared
 CYCLES = 5                 # over a map: the highest frequency that is kept; of finer ones a small shift leaves nothing
 DIM = 128
 FAINT = 0.1                # magnitude below which a spectrum is noise
-LUMA = (0.299, 0.587, 0.114)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,18 +127,12 @@ class CopyDetector(Detector):
 
     def taps(self, images: Tensor) -> list[Tensor]:
         """Return the features of every stage, at 1/2, 1/4, ... of the size."""
-        return self.network.taps(_grey(images))
+        return self.network.taps(as_grey(images))
 
     def pool(self, images: Tensor) -> Tensor:
         """Return the unit vectors that are compared, the same for a picture and its mirror image."""
-        grey = _grey(images)
+        grey = as_grey(images)
         return normalize(self.network(grey) + self.network(grey.flip(3)), dim=1)
-
-
-def _grey(images: Tensor) -> Tensor:
-    if images.shape[1] == 1:
-        return images
-    return (images * images.new_tensor(LUMA)[:, None, None]).sum(dim=1, keepdim=True)
 
 
 def read_copy_info(file: Path) -> CopyInfo:

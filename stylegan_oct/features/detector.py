@@ -19,6 +19,7 @@ from torch_utils.checkpoint import read_tensors
 from torch_utils.images import to_unit
 
 FOLDER_VARIABLE = "STYLEGAN_OCT_WEIGHTS"
+LUMA = (0.299, 0.587, 0.114)
 
 # Name -> module and class; imported when asked for.
 DETECTORS = {
@@ -197,3 +198,10 @@ def as_rgb(images: Tensor) -> Tensor:
     """Return grey images [N, 1, H, W] with three equal channels; RGB as it is."""
     assert images.shape[1] in (1, 3), images.shape
     return images.expand(-1, 3, -1, -1)
+
+
+def as_grey(images: Tensor) -> Tensor:
+    """Return RGB images [N, 3, H, W] as their luma [N, 1, H, W] (ITU-R BT.601); grey as it is."""
+    if images.shape[1] == 1:
+        return images
+    return (images * images.new_tensor(LUMA)[:, None, None]).sum(dim=1, keepdim=True)

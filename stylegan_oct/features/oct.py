@@ -10,13 +10,12 @@ from torch import Tensor, nn
 
 from dnnlib.errors import CheckpointError, ConfigError
 from dnnlib.files import atomic_path
-from stylegan_oct.features.detector import Detector, as_rgb, checked_sha256
+from stylegan_oct.features.detector import Detector, as_grey, as_rgb, checked_sha256
 from torch_utils.checkpoint import encode_tensors, load_module, read_header, read_tensors
 
 KIND = "oct-detector-1"
 INCLUDED = Path(__file__).parents[1] / "demo" / "detector.safetensors"
 WIDTHS = (24, 48, 96, 128, 128, 128, 128, 128)  # channels of the stages; the first log2(resolution) - 2 are used
-LUMA = (0.299, 0.587, 0.114)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,11 +128,7 @@ class OctDetector(Detector):
 
     def _channels(self, images: Tensor) -> Tensor:
         """Return the images with as many channels as the network was trained with."""
-        if self.info.channels == 3:
-            return as_rgb(images)
-        if images.shape[1] == 1:
-            return images
-        return (images * images.new_tensor(LUMA)[:, None, None]).sum(dim=1, keepdim=True)
+        return as_rgb(images) if self.info.channels == 3 else as_grey(images)
 
 
 def read_oct_info(file: Path) -> OctInfo:
