@@ -5,8 +5,9 @@ import math
 import torch
 from torch import Tensor
 
-from stylegan_oct.augment.draws import Draws, compose, send
+from stylegan_oct.augment.draws import Draws, compose
 from stylegan_oct.augment.spec import AugmentSpec
+from torch_utils.transfer import send_like
 
 
 def draw_color(spec: AugmentSpec, draws: Draws, *, channels: int) -> Tensor:
@@ -39,9 +40,9 @@ def apply_color(images: Tensor, matrix: Tensor) -> Tensor:
     n, channels = images.shape[:2]
     if channels == 1:
         row = matrix[:, :3].mean(dim=1)                                   # [N, 4]
-        gain, offset = send(torch.stack([row[:, :3].sum(dim=1), row[:, 3]]), images)
+        gain, offset = send_like(torch.stack([row[:, :3].sum(dim=1), row[:, 3]]), images)
         return torch.addcmul(offset[:, None, None, None], images, gain[:, None, None, None])
-    matrix = send(matrix, images)
+    matrix = send_like(matrix, images)
     mixed = torch.baddbmm(matrix[:, :3, 3:], matrix[:, :3, :3], images.reshape(n, 3, -1))
     return mixed.reshape(images.shape)
 

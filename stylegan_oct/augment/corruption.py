@@ -3,13 +3,14 @@
 import torch
 from torch import Tensor
 
-from stylegan_oct.augment.draws import Draws, change, send
+from stylegan_oct.augment.draws import Draws, change
 from stylegan_oct.augment.spec import AugmentSpec
+from torch_utils.transfer import send_like
 
 
 def add_noise(images: Tensor, spec: AugmentSpec, draws: Draws) -> Tensor:
     """Return images [N, C, H, W] with Gaussian noise, of one standard deviation for each image."""
-    sigma = send(draws.gated(spec.noise, draws.half_normal() * spec.noise_std, 0.0), images)
+    sigma = send_like(draws.gated(spec.noise, draws.half_normal() * spec.noise_std, 0.0), images)
     # Noise for every image, used or not: what is drawn next must not depend on p.
     return torch.addcmul(images, torch.randn_like(images), sigma[:, None, None, None])
 
@@ -19,7 +20,7 @@ def cut_out(images: Tensor, spec: AugmentSpec, draws: Draws) -> Tensor:
     height, width = images.shape[2:]
     chosen = draws.applied(spec.cutout * draws.p)
     columns, rows = (_outside(size, draws.unit()[chosen], spec.cutout_size) for size in (width, height))
-    return change(images, chosen, lambda x: x * send(columns[:, None, :] | rows[:, :, None], x)[:, None])
+    return change(images, chosen, lambda x: x * send_like(columns[:, None, :] | rows[:, :, None], x)[:, None])
 
 
 def _outside(size: int, centre: Tensor, side: float) -> Tensor:

@@ -5,6 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from torch_utils.transfer import send_like
+
 # Upper bounds on what one pass through every transformation takes, so that two calls draw all of it.
 _UNIFORMS, _NORMALS = 32, 16
 
@@ -67,12 +69,6 @@ class Draws:
         return self.constant(value).clamp(-1 + 2.0 ** -24, 1 - 2.0 ** -24).erfinv()
 
 
-def send(value: Tensor, images: Tensor) -> Tensor:
-    """Return numbers of the host on the device of `images`, in their dtype if floating, without waiting for a GPU."""
-    value = value.to(images.dtype) if value.is_floating_point() else value
-    return value.pin_memory().to(images.device, non_blocking=True) if images.is_cuda else value
-
-
 def change(images: Tensor, chosen: Tensor, transform: Callable[[Tensor], Tensor]) -> Tensor:
     """Return images [N, C, H, W] with `transform` applied to those that are `chosen`, [N] bool on the host."""
     index = chosen.nonzero()[:, 0]
@@ -80,7 +76,7 @@ def change(images: Tensor, chosen: Tensor, transform: Callable[[Tensor], Tensor]
         return images
     if len(index) == len(images):
         return transform(images)
-    index = send(index, images)
+    index = send_like(index, images)
     return images.index_copy(0, index, transform(images.index_select(0, index)))
 
 

@@ -4,8 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stylegan_oct.augment.draws import Draws, change, send
+from stylegan_oct.augment.draws import Draws, change
 from stylegan_oct.augment.spec import AugmentSpec
+from torch_utils.transfer import send_like
 
 # Low-pass filter of the orthonormal wavelet sym6, of six vanishing moments and least asymmetry (Daubechies 1992).
 SYM6 = (0.015404109327027373, 0.0034907120842174702, -0.11799011114819057, -0.048311742585633, 0.491055941926747,
@@ -64,7 +65,7 @@ def amplify_bands(images: Tensor, gains: Tensor, bank: Tensor) -> Tensor:
     chosen = (gains != 1).any(dim=1)
 
     def amplify(some: Tensor) -> Tensor:
-        taps = send(gains[chosen], some) @ bank.to(some.dtype)               # [N, taps]
+        taps = send_like(gains[chosen], some) @ bank.to(some.dtype)               # [N, taps]
         columns, rows = (_filter_matrices(taps, size)[:, None] for size in some.shape[2:])
         return columns @ some @ rows.mT
 

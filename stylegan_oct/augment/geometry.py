@@ -10,9 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stylegan_oct.augment.draws import Draws, change, compose, send
+from stylegan_oct.augment.draws import Draws, change, compose
 from stylegan_oct.augment.filtering import downsampling_matrix, reflect, upsampling_matrix
 from stylegan_oct.augment.spec import AugmentSpec
+from torch_utils.transfer import send_like
 
 
 def draw_geometry(spec: AugmentSpec, draws: Draws, *, width: int, height: int) -> Tensor:
@@ -60,7 +61,7 @@ def shift_pixels(images: Tensor, source: Tensor) -> Tensor:
     n, channels, height, width = images.shape
     columns = reflect(torch.arange(width) + source[:, :1].long(), width)                       # [N, W]
     rows = reflect(torch.arange(height) + source[:, 1:].long(), height)                        # [N, H]
-    sources = send(rows[:, :, None] * width + columns[:, None, :], images)
+    sources = send_like(rows[:, :, None] * width + columns[:, None, :], images)
     return images.flatten(2).gather(2, sources.reshape(n, 1, -1).expand(-1, channels, -1)).reshape(images.shape)
 
 
@@ -92,7 +93,7 @@ def warp(images: Tensor, inverse: Tensor, f: Tensor) -> Tensor:
     inverse = compose(_shifted(inverse, -0.5, -0.5), _translation(half, half))
     to_unit = inverse.new_tensor([2 / fine.shape[3], 2 / fine.shape[2], 1])
     from_unit = inverse.new_tensor([columns / 2, rows / 2, 1])
-    theta = send((to_unit[:, None] * inverse * from_unit)[:, :2], images)
+    theta = send_like((to_unit[:, None] * inverse * from_unit)[:, :2], images)
     grid = F.affine_grid(theta, [n, channels, rows, columns], align_corners=False)
     sampled = F.grid_sample(fine, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     return downsampling_matrix(f, height) @ sampled @ downsampling_matrix(f, width).mT

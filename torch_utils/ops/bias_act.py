@@ -227,6 +227,7 @@ def _grad_fake(g: Tensor, saved: Tensor | None, b: Tensor | None, order: int, di
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.set_materialize_grads(False)
     x, b, *ctx.options = inputs
     _, act, _, _, clamp = ctx.options
     by_output = ACTIVATIONS[act].derivative is None
@@ -234,7 +235,9 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.save_for_backward((output if by_output else x) if needed else None, None if by_output else b)
 
 
-def _backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+def _backward(ctx: Any, dy: Tensor | None) -> tuple[Tensor | None, ...]:
+    if dy is None:  # a second gradient that depends on the output through the sign of it alone
+        return (None,) * 7
     saved, b = ctx.saved_tensors
     dx = torch.ops.torch_utils.bias_act_grad(dy, saved, b, 1, *ctx.options)
     db = _sum_to_bias(dx, ctx.options[0]) if ctx.needs_input_grad[1] else None

@@ -153,13 +153,16 @@ def _fake(x: Tensor, f: Tensor | None, up: Sequence[int], down: Sequence[int], p
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.set_materialize_grads(False)
     x, f, ctx.up, ctx.down, ctx.padding, ctx.flip_filter, ctx.gain = inputs
     ctx.size = x.shape[2:]
     ctx.save_for_backward(f)
 
 
-def _backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+def _backward(ctx: Any, dy: Tensor | None) -> tuple[Tensor | None, ...]:
     """The adjoint exchanges up and down, flips the filter, and starts where the filter's last tap met x[0]."""
+    if dy is None:
+        return (None,) * 7
     (f,) = ctx.saved_tensors
     (ux, uy), (dx, dy_), (x0, _, y0, _) = ctx.up, ctx.down, ctx.padding
     (fh, fw), (height, width) = _filter_size(f), ctx.size
