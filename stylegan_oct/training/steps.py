@@ -19,6 +19,7 @@ from stylegan_oct.training.state import State
 from torch_utils.distributed import World
 from torch_utils.seeding import seed_torch
 from torch_utils.stats import Stats
+from torch_utils.transfer import send
 
 
 class Microbatch(NamedTuple):
@@ -26,7 +27,7 @@ class Microbatch(NamedTuple):
 
     offset: int
     images: Tensor  # [n, C, H, W] float32 in [-1, 1]
-    labels: Tensor  # [n] int64
+    labels: Tensor  # [n] int64, on the host
 
 
 class Phase(enum.IntEnum):
@@ -149,10 +150,10 @@ class Steps:
         return self._labels[torch.randint(len(self._labels), (n,))]
 
     def _one_hot(self, labels: Tensor) -> Tensor:
+        """Return labels of the host as float32 [n, classes] on the device."""
         classes = len(self._config.data.classes)
-        if classes == 0:
-            return torch.zeros(len(labels), 0, device=self._world.device)
-        return one_hot(labels.to(self._world.device), classes).to(torch.float32)
+        vectors = one_hot(labels, classes).to(torch.float32) if classes else torch.zeros(len(labels), 0)
+        return send(vectors, self._world.device)
 
     def _report(self, name: str, values: Tensor) -> None:
         self._stats.add(name, values)
