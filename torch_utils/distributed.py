@@ -5,7 +5,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -40,6 +40,28 @@ class World:
             dist.all_reduce(tensor)
         except RuntimeError as error:
             raise self._lost(error) from error
+
+    def all_reduce_later_(self, tensor: Tensor) -> Callable[[], None]:
+        """Begin to sum a tensor over several processes in place; return what waits for it.
+
+        On a GPU only the current stream waits, not the host. The tensor must be left alone until then.
+
+        Raises:
+            TrainingError: also when waiting: another process died or did not answer in time.
+        """
+        try:
+            work = dist.all_reduce(tensor, async_op=True)
+        except RuntimeError as error:
+            raise self._lost(error) from error
+        assert work is not None
+
+        def wait() -> None:
+            try:
+                work.wait()
+            except RuntimeError as error:
+                raise self._lost(error) from error
+
+        return wait
 
     def all_reduce_coalesced_(self, tensors: Iterable[Tensor]) -> None:
         """Sum several tensors of one dtype over all processes in place, as one message."""

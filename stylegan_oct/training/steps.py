@@ -5,18 +5,18 @@ size of the whole batch; so any number of processes takes the same step up to ro
 """
 
 import enum
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
-from torch.autograd import backward
+from torch import Tensor
 from torch.nn.functional import one_hot
 
 from stylegan_oct.config import TrainConfig
 from stylegan_oct.training import losses
 from stylegan_oct.training.state import State
 from torch_utils.distributed import World
+from torch_utils.gradients import FlatGradients, flat_size, sanitise_
 from torch_utils.seeding import seed_torch
 from torch_utils.stats import Stats
 from torch_utils.transfer import send
@@ -53,15 +53,14 @@ class Steps:
     def __init__(self, config: TrainConfig, state: State, world: World, stats: Stats, labels: Tensor) -> None:
         self._config, self._state, self._world, self._stats = config, state, world, stats
         self._labels = labels
-        self._G_parameters = list(state.G.parameters())
-        self._D_parameters = state.trainable_D()
+        self._gradients = _gradients(state, world)
         self._microbatches = config.batch // config.batch_gpu  # over all processes
 
     def generator(self, batch: Sequence[Microbatch]) -> None:
         """Non-saturating loss on augmented fakes; also moves `w_avg`."""
         state = self._state
         moments = []
-        with _training(self._G_parameters):
+        with self._gradients[Phase.GENERATOR] as gradients:
             for micro in batch:
                 images, c, ws = self._fakes(Phase.GENERATOR, micro.offset, len(micro.images))
                 moments.append(state.G.mapping.w_sums(ws, c))
@@ -69,17 +68,15 @@ class Steps:
                 loss = losses.generator_loss(logits)
                 self._report("loss/G", loss)
                 self._report("logits/fake", logits)
-                backward(loss.sum() / self._config.batch)
-        self._update(state.opt_G, self._G_parameters, "G")
-        sums = torch.stack(moments).sum(dim=0)
-        self._world.all_reduce_(sums)
+                gradients.backward(loss.sum() / self._config.batch, last=micro is batch[-1])
+            sums = self._update(state.opt_G, gradients, "G", torch.stack(moments).sum(dim=0))
         state.G.mapping.update_w_avg(sums)
 
     def path_length(self, batch: Sequence[Microbatch]) -> None:
         """Path length regularisation on part of each micro-batch; the gradient is multiplied by the interval."""
         state, cfg = self._state, self._config.path_length
         mean_sum = torch.zeros_like(state.pl_mean)
-        with _training(self._G_parameters):
+        with self._gradients[Phase.PATH_LENGTH] as gradients:
             for micro in batch:
                 n = max(len(micro.images) // cfg.batch_shrink, 1)
                 images, _, ws = self._fakes(Phase.PATH_LENGTH, micro.offset, n)
@@ -88,47 +85,45 @@ class Steps:
                 penalty, _ = losses.path_length_penalty(lengths, state.pl_mean, decay=cfg.decay)
                 self._report("loss/path_length", penalty)
                 mean_sum += lengths.detach().mean()
-                backward(penalty.mean() * (cfg.weight * cfg.interval / self._microbatches))
-        self._update(state.opt_G, self._G_parameters, "G")
-        self._world.all_reduce_(mean_sum)
+                gradients.backward(penalty.mean() * (cfg.weight * cfg.interval / self._microbatches),
+                                   last=micro is batch[-1])
+            mean_sum = self._update(state.opt_G, gradients, "G", mean_sum)
         state.pl_mean.lerp_(mean_sum / self._microbatches, cfg.decay)
 
     def discriminator(self, batch: Sequence[Microbatch]) -> None:
         """Logistic loss on augmented fakes and reals; also counts the signs that drive ADA."""
         state = self._state
         signs = torch.zeros_like(state.sign_sums)
-        with _training(self._D_parameters):
+        with self._gradients[Phase.DISCRIMINATOR] as gradients:
             for micro in batch:
                 with torch.no_grad():
                     fakes, c, _ = self._fakes(Phase.DISCRIMINATOR, micro.offset, len(micro.images))
                 fake_logits = state.D(state.augment(fakes, state.p), c)
                 fake_loss = losses.discriminator_fake_loss(fake_logits)
-                backward(fake_loss.sum() / self._config.batch)
+                gradients.backward(fake_loss.sum() / self._config.batch, last=False)
                 real_logits = state.D(state.augment(micro.images, state.p), self._one_hot(micro.labels))
                 real_loss = losses.discriminator_real_loss(real_logits)
-                backward(real_loss.sum() / self._config.batch)
+                gradients.backward(real_loss.sum() / self._config.batch, last=micro is batch[-1])
                 self._report("loss/D", fake_loss.detach() + real_loss.detach())
                 self._report("logits/real", real_logits)
                 signs += torch.stack([real_logits.detach().sign().sum(),
                                       torch.full((), len(real_logits), device=signs.device)]).to(signs)
-        self._update(state.opt_D, self._D_parameters, "D")
-        self._world.all_reduce_(signs)
+            signs = self._update(state.opt_D, gradients, "D", signs)
         state.sign_sums += signs
 
     def r1(self, batch: Sequence[Microbatch]) -> None:
         """Gradient penalty with respect to the unaugmented reals; the gradient is multiplied by the interval."""
         state, cfg = self._state, self._config.r1
-        with _training(self._D_parameters):
+        with self._gradients[Phase.R1] as gradients:
             for micro in batch:
                 seed_torch(self._config.seed, state.nimg + micro.offset, Phase.R1)
                 images = micro.images.detach().requires_grad_(True)
                 logits = state.D(state.augment(images, state.p), self._one_hot(micro.labels))
                 penalty = losses.r1_penalty(logits, images)
                 self._report("loss/r1_penalty", penalty)
-                # The sum times zero lets the labels' branch take part, so that every parameter has a gradient.
-                loss = penalty * cfg.gamma + logits.squeeze(1) * 0
-                backward(loss.sum() * (cfg.interval / self._config.batch))
-        self._update(state.opt_D, self._D_parameters, "D")
+                gradients.backward(penalty.sum() * (cfg.gamma * cfg.interval / self._config.batch),
+                                   last=micro is batch[-1])
+            self._update(state.opt_D, gradients, "D")
 
     def _fakes(self, phase: Phase, offset: int, n: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return images [n, C, H, W], their labels one-hot, and ws [n, L, D], drawn for a place in the stream."""
@@ -158,35 +153,21 @@ class Steps:
     def _report(self, name: str, values: Tensor) -> None:
         self._stats.add(name, values)
 
-    def _update(self, optimizer: torch.optim.Optimizer, parameters: Sequence[nn.Parameter], name: str) -> None:
-        """Average gradients over the processes, replace those that are not finite, and step."""
-        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        self._world.all_reduce_coalesced_(gradients)
-        self._report(f"nonfinite/{name}", sanitise_(gradients))
+    def _update(self, optimizer: torch.optim.Optimizer, gradients: FlatGradients, name: str,
+                further: Tensor | None = None) -> Tensor:
+        """Sum gradients over the processes, replace those that are not finite, and step; return further sums."""
+        sums = gradients.reduce(further)
+        self._report(f"nonfinite/{name}", sanitise_(gradients.flat))
         optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        return sums
 
 
-@torch.no_grad()
-def sanitise_(gradients: Iterable[Tensor]) -> Tensor:
-    """Replace NaN by 0 and infinities by +-1e5 in place; return 1.0 if there were any, else 0.0."""
-    found = []
-    for gradient in gradients:
-        found.append(gradient.isfinite().all())
-        torch.nan_to_num(gradient, nan=0.0, posinf=1e5, neginf=-1e5, out=gradient)
-    return (~torch.stack(found).all()).float()
-
-
-class _training:  # noqa: N801 (reads as a keyword in `with _training(parameters)`)
-    """Within the block these parameters require gradients; outside none of the networks' do."""
-
-    def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
-        self._parameters = parameters
-
-    def __enter__(self) -> None:
-        for parameter in self._parameters:
-            parameter.requires_grad_(True)
-
-    def __exit__(self, *_: object) -> None:
-        for parameter in self._parameters:
-            parameter.requires_grad_(False)
+def _gradients(state: State, world: World) -> dict[Phase, FlatGradients]:
+    """Return the gradients of each kind of step, in one piece of memory: no two kinds are under way at once."""
+    G = [*state.G.mapping.parameters(), *state.G.synthesis.parameters()]
+    D = state.trainable_D()
+    G_sums = (1 + state.G.c_dim) * (state.G.w_dim + 1)
+    storage = torch.empty(max(flat_size(G) + G_sums, flat_size(D) + 2), device=world.device)
+    return {phase: FlatGradients(parameters, world, extra=extra, storage=storage)
+            for phase, parameters, extra in ((Phase.GENERATOR, G, G_sums), (Phase.PATH_LENGTH, G, 1),
+                                             (Phase.DISCRIMINATOR, D, 2), (Phase.R1, D, 0))}
