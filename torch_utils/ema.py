@@ -19,5 +19,5 @@ def ema_beta(batch: int, half_life_nimg: float, *, nimg: int, ramp: float | None
 def update_ema(average: nn.Module, network: nn.Module, beta: float) -> None:
     """Move the parameters of `average` towards those of `network`; buffers are copied."""
     torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1.0 - beta)
-    for mean, new in zip(average.buffers(), network.buffers(), strict=True):
-        mean.copy_(new)
+    if buffers := list(average.buffers()):
+        torch._foreach_copy_(buffers, list(network.buffers()))

@@ -151,6 +151,7 @@ def _grad_on_cpu(g: Tensor, saved: Tensor | None, b: Tensor | None, order: int, 
     `saved` is x; of an activation made of two straight lines it is y, or None where even that is not needed.
     """
     kind = ACTIVATIONS[act]
+    g = g if saved is None else _as_laid_out(g, saved)
     if kind.derivative is not None:
         assert saved is not None
         x = _add_bias(saved, b, dim)
@@ -208,8 +209,9 @@ def _grad_by_kernel(g: Tensor, saved: Tensor | None, b: Tensor | None, order: in
 
 
 def _as_laid_out(x: Tensor, y: Tensor) -> Tensor:
-    """Return x with the strides of y, which are dense."""
-    return x if x.stride() == y.stride() else torch.empty_like(y).copy_(x)
+    """Return x with its numbers where those of y are, which is dense; strides of axes of length 1 mean nothing."""
+    same = all(a == b for a, b, size in zip(x.stride(), y.stride(), x.shape, strict=True) if size > 1)
+    return x if same else torch.empty_like(y).copy_(x)
 
 
 for _device, _run, _run_grad in (("cpu", _on_cpu, _grad_on_cpu), ("cuda", _on_cuda, _grad_on_cuda)):
@@ -223,7 +225,7 @@ def _fake(x: Tensor, b: Tensor | None, dim: int, act: str, alpha: float, gain: f
 
 def _grad_fake(g: Tensor, saved: Tensor | None, b: Tensor | None, order: int, dim: int, act: str, alpha: float,
                gain: float, clamp: float | None) -> Tensor:
-    return torch.empty_like(g)
+    return torch.empty_like(g if saved is None else saved)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
