@@ -170,6 +170,7 @@ class TrainConfig:
     ema: EmaConfig = field(default_factory=EmaConfig)
     save: SaveConfig = field(default_factory=SaveConfig)
     precision: Precision = "auto"    # of the blocks: float16 on a GPU, float32 on a CPU; fp32, fp16 or bf16
+    tf32: bool = False               # let a GPU round the factors of float32 products to 10 bits
     style_mixing: float = 0.9        # probability of mixing two latents
     seed: int = 0
     start_from: str | None = None    # checkpoint whose weights the run begins with

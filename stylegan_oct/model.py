@@ -153,6 +153,8 @@ def load_generator(path: str | Path | None = None, *, device: str | torch.device
         path: a G_ema.safetensors, a checkpoint, a run, or a folder of runs (its newest); default the demo generator.
         device: where to put it.
         precision: of its blocks: auto is float16 on a GPU and float32 on a CPU; fp32, fp16, or bf16 on either.
+            PyTorch lets float32 convolutions on a GPU round their factors (TF32); all commands end that by
+            `torch_utils.precision.allow_tf32(False)`.
     Raises:
         CheckpointError: there is none, or it cannot be read.
     """

@@ -126,6 +126,7 @@ class FakeGpu(TorchFunctionMode):
             patch(module, "launch", self._plan)
             patch(module, "use_reference", lambda x, impl: impl == "reference")
         patch(torch.cuda, "is_available", lambda: True)
+        patch(torch.cuda, "max_memory_allocated", lambda *_: 0)
         patch(torch.cuda, "Stream", Stream)
         patch(torch.cuda, "current_stream", lambda *_: self.stream)
         patch(torch.cuda, "stream", self._on_stream)

@@ -13,6 +13,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from dnnlib.errors import ConfigError, TrainingError
+from torch_utils.precision import allow_tf32
 
 
 @dataclass(frozen=True)
@@ -142,6 +143,8 @@ def pick_device(device: str | None = None) -> str:
 def init_world(device: str | None = None, *, timeout_sec: float = 300.0) -> World:
     """Return this process's place among those that torchrun or `start_processes` started, or a world of one.
 
+    On a GPU float32 then means float32, also in convolutions; see `torch_utils.precision.allow_tf32`.
+
     Args:
         device: "cpu", "cuda" or None for CUDA where there is a GPU.
         timeout_sec: how long a silent process is waited for.
@@ -157,6 +160,8 @@ def init_world(device: str | None = None, *, timeout_sec: float = 300.0) -> Worl
                               "Start as many processes as there are GPUs.")
         kind = f"cuda:{local_rank}"
         torch.cuda.set_device(local_rank)
+    if kind.startswith("cuda"):
+        allow_tf32(False)
     if size > 1:
         backend = "cpu:gloo,cuda:nccl" if kind.startswith("cuda") else "gloo"
         dist.init_process_group(backend, timeout=datetime.timedelta(seconds=timeout_sec))

@@ -25,6 +25,7 @@ from stylegan_oct.training.quality import check_metrics
 from torch_utils import checkpoint
 from torch_utils.distributed import World
 from torch_utils.memory import keep_freed_memory
+from torch_utils.precision import allow_tf32
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +33,8 @@ log = logging.getLogger(__name__)
 OPTION_FIELDS = {"total_kimg": "total_kimg", "start_from": "start_from", "batch": "batch", "batch_gpu": "batch_gpu",
                  "gamma": "r1.gamma", "aug": "augment.mode", "aug_groups": "augment.groups", "aug_p": "augment.p",
                  "target": "augment.target", "freeze_d": "D.freeze_layers", "mirror": "data.mirror",
-                 "balanced": "data.balanced", "seed": "seed", "precision": "precision", "metrics": "save.metrics",
-                 "metrics_count": "save.metrics_count", "best_by": "save.best_by"}
+                 "balanced": "data.balanced", "seed": "seed", "precision": "precision", "tf32": "tf32",
+                 "metrics": "save.metrics", "metrics_count": "save.metrics_count", "best_by": "save.best_by"}
 
 
 def data_config(archive_path: Path, world: World) -> DataConfig:
@@ -146,6 +147,7 @@ def start(config: TrainConfig, choice: Choice, world: World, console: Console) -
         keep_freed_memory()
     else:
         torch.backends.cudnn.benchmark = True  # every step has the same shapes
+        allow_tf32(config.tf32)
     try:
         if world.is_first:
             with atomic_write(run.config) as file:

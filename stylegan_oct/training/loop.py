@@ -28,6 +28,7 @@ from stylegan_oct.training.transfer import start_from
 from torch_utils import checkpoint
 from torch_utils.distributed import World
 from torch_utils.images import to_unit
+from torch_utils.prefetch import prefetch
 from torch_utils.sampler import MicrobatchSampler, Stream, microbatch_offsets
 from torch_utils.stats import Stats
 
@@ -103,19 +104,15 @@ def _batches(config: TrainConfig, dataset: ArchiveDataset, start_nimg: int, worl
     stream = Stream(dataset.labels, seed=config.seed, balanced=config.data.balanced)
     place = {"rank": world.rank, "world_size": world.size}
     sampler = MicrobatchSampler(stream, start_nimg=start_nimg, batch=config.batch, batch_gpu=config.batch_gpu, **place)
-    on_gpu = world.device.type == "cuda"
     workers = 0 if dataset.is_cached else config.data.workers
     loader: DataLoader[tuple[Tensor, int]] = DataLoader(
-        dataset, batch_sampler=sampler, num_workers=workers, pin_memory=on_gpu, persistent_workers=workers > 0,
+        dataset, batch_sampler=sampler, num_workers=workers, persistent_workers=workers > 0,
         generator=torch.Generator())
     offsets = microbatch_offsets(config.batch, config.batch_gpu, world.rank, world.size)
-    micros = iter(loader)
+    micros = prefetch(_readable(iter(loader)), world.device)
     while True:
-        batch = []
-        for offset, (pixels, labels) in zip(offsets, _readable(itertools.islice(micros, len(offsets))), strict=True):
-            images = to_unit(pixels.to(world.device, non_blocking=on_gpu))
-            batch.append(Microbatch(offset, images, labels))
-        yield batch
+        yield [Microbatch(offset, to_unit(pixels), labels)
+               for offset, (pixels, labels) in zip(offsets, itertools.islice(micros, len(offsets)), strict=True)]
 
 
 def _readable(micros: Iterator[Any]) -> Iterator[Any]:

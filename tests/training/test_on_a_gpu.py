@@ -1,16 +1,22 @@
 """The training on a GPU that is not there: right devices, no host that waits, and the numbers of the CPU."""
 
-from collections.abc import Iterator
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import torch
 from fake_gpu import FakeGpu, kernels
+from rich.console import Console
 
 from dnnlib.config import override
 from stylegan_oct.config import DataConfig, DiscriminatorConfig, GeneratorConfig, TrainConfig
+from stylegan_oct.training import launch, loop, monitor
 from stylegan_oct.training.state import State, create_state
 from stylegan_oct.training.steps import Microbatch, Steps
+from torch_utils import checkpoint
 from torch_utils.distributed import World
+from torch_utils.prefetch import prefetch
 from torch_utils.stats import Stats
 
 STEPS = ("generator", "path_length", "discriminator", "r1")
@@ -119,3 +125,41 @@ def test_a_statistic_takes_no_launch_until_it_is_asked_for(gpu: FakeGpu) -> None
     values = torch.ones(4, 1, device=gpu.device)
     assert kernels(gpu, lambda: stats.add("loss", values)) == 0
     assert stats.flush()["loss"] == (1.0, 0.0, 4)
+
+
+def test_a_run_on_a_gpu_waits_only_at_ticks_and_ends_where_one_on_a_cpu_does(
+        gpu: FakeGpu, make_config: Callable[..., TrainConfig], tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    config = make_config(precision="fp32", augment__p=0.5)
+    monkeypatch.setattr(monitor, "_event_writer", lambda *_: None)
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", torch.backends.cudnn.benchmark)
+    ends = []
+    for world in (World(device=gpu.device), World()):
+        with monkeypatch.context() as patch:
+            if world.device.type == "cuda":
+                for name in STEPS:
+                    patch.setattr(loop.Steps, name, strictly(gpu, getattr(loop.Steps, name)))
+                patch.setattr(loop.State, "update_average", strictly(gpu, loop.State.update_average))
+                patch.setattr(loop, "prefetch", lambda items, device: strict_items(gpu, prefetch(items, device)))
+            choice = launch.choose_run(config, tmp_path / world.device.type, new=True)
+            end = launch.start(config, choice, world, Console(file=io.StringIO())).checkpoint
+        assert end is not None
+        ends.append(end)
+    for part in ("G", "D", "G_ema", "G_opt", "D_opt", "training"):
+        on_gpu, on_cpu = (checkpoint.read_tensors(end / f"{part}.safetensors") for end in ends)
+        for name, value in on_gpu.items():
+            torch.testing.assert_close(value, on_cpu[name], rtol=1e-3, atol=1e-4, msg=name)
+
+
+def strictly(gpu: FakeGpu, run: Callable[..., None]) -> Callable[..., None]:
+    def wrapped(*args: object) -> None:
+        with gpu.strict():
+            run(*args)
+    return wrapped
+
+
+def strict_items(gpu: FakeGpu, items: Iterator[object]) -> Iterator[object]:
+    while True:
+        with gpu.strict():
+            item = next(items)
+        yield item
