@@ -5,15 +5,23 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
 
 from dnnlib.errors import ConfigError, TrainingError
 from torch_utils.precision import allow_tf32
+from torch_utils.watch import Watch, start_watch
+
+JOIN_SEC = 300.0     # until all processes have found together
+ANSWER_SEC = 3600.0  # in a collective, for a process that lives; the first one may be evaluating meanwhile
+GRACE_SEC = 5.0      # for the watch to name the process that broke a collective, and to end this one
+SILENT_SEC = 30.0    # without a sign of life until a process counts as dead
 
 
 @dataclass(frozen=True)
@@ -23,6 +31,7 @@ class World:
     rank: int = 0
     size: int = 1
     device: torch.device = torch.device("cpu")
+    watch: Watch | None = field(default=None, compare=False, repr=False)  # over processes that die or hang
 
     @property
     def is_first(self) -> bool:
@@ -100,14 +109,24 @@ class World:
         self.any(False)
 
     def close(self) -> None:
-        """Leave the group."""
-        if self.size > 1 and dist.is_initialized():
+        """Leave the group. While an exception is on its way the other processes are told of it, and end too."""
+        error = sys.exception()
+        if self.watch:
+            self.watch.close(None if error is None else _first_line(error))
+        if self.size > 1 and error is None and dist.is_initialized():
             dist.destroy_process_group()
 
     def _lost(self, error: RuntimeError) -> TrainingError:
-        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        return TrainingError(f"Process {self.rank} of {self.size} lost the others ({first_line}). One of them "
-                             "stopped or hangs: see its messages above, then run the same command again to go on.")
+        if self.watch:
+            time.sleep(GRACE_SEC)
+        return TrainingError(f"Process {self.rank} of {self.size} waited in vain for the others "
+                             f"({_first_line(error)}). See their messages above, then run the same command again to "
+                             "go on.")
+
+
+def _first_line(error: BaseException) -> str:
+    """Return what an error says, or its kind where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def start_processes(number: int) -> list[subprocess.Popen[bytes]]:
@@ -140,16 +159,18 @@ def pick_device(device: str | None = None) -> str:
     return kind
 
 
-def init_world(device: str | None = None, *, timeout_sec: float = 300.0) -> World:
-    """Return this process's place among those that torchrun or `start_processes` started, or a world of one.
+def init_world(device: str | None = None, *, timeout_sec: float = ANSWER_SEC, silent_sec: float = SILENT_SEC) -> World:
+    """Return this process's place among those that torchrun, Slurm or `start_processes` started, or a world of one.
 
     On a GPU float32 then means float32, also in convolutions; see `torch_utils.precision.allow_tf32`.
 
     Args:
         device: "cpu", "cuda" or None for CUDA where there is a GPU.
-        timeout_sec: how long a silent process is waited for.
+        timeout_sec: how long a process that lives is waited for.
+        silent_sec: after which time without a sign of life a process counts as dead, and the others end.
     Raises:
         ConfigError: CUDA is asked for and there is none.
+        TrainingError: the processes do not find together.
     """
     kind = pick_device(device)
     size = int(os.environ.get("WORLD_SIZE", "1"))
@@ -162,7 +183,20 @@ def init_world(device: str | None = None, *, timeout_sec: float = 300.0) -> Worl
         torch.cuda.set_device(local_rank)
     if kind.startswith("cuda"):
         allow_tf32(False)
-    if size > 1:
-        backend = "cpu:gloo,cuda:nccl" if kind.startswith("cuda") else "gloo"
-        dist.init_process_group(backend, timeout=datetime.timedelta(seconds=timeout_sec))
-    return World(rank, size, torch.device(kind))
+    if size == 1:
+        return World(device=torch.device(kind))
+    return World(rank, size, torch.device(kind), _join(rank, size, kind, timeout_sec, silent_sec))
+
+
+def _join(rank: int, size: int, kind: str, timeout_sec: float, silent_sec: float) -> Watch:
+    """Make the process group, and begin to watch over it."""
+    backend = "cpu:gloo,cuda:nccl" if kind.startswith("cuda") else "gloo"
+    try:
+        store, *_ = next(rendezvous("env://", timeout=datetime.timedelta(seconds=JOIN_SEC)))
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size,
+                                timeout=datetime.timedelta(seconds=timeout_sec))
+        return start_watch(rank, size, store, os.environ["MASTER_ADDR"], silent_sec=silent_sec)
+    except (dist.DistNetworkError, dist.DistStoreError) as error:
+        raise TrainingError(f"Process {rank} of {size} did not find the others at {os.environ.get('MASTER_ADDR')}:"
+                            f"{os.environ.get('MASTER_PORT')} within {JOIN_SEC:g} seconds ({_first_line(error)}). "
+                            "Start all of them, with the same address.") from error
