@@ -62,6 +62,13 @@ def test_negative_padding_crops() -> None:
     check(upfirdn2d._by_kernel(x, f, *arguments), upfirdn2d._reference(x.double(), f.double(), *arguments))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_long_filters_on_images_smaller_than_they_are(dtype: torch.dtype) -> None:
+    x, f = torch.randn(2, 3, 17, 13, dtype=dtype), torch.randn(12)
+    arguments = ((1, 1), (2, 2), [-3, 5, 6, -2], False, 1.0)
+    check(upfirdn2d._by_kernel(x, f, *arguments), upfirdn2d._reference(x.double(), f.double(), *arguments))
+
+
 def test_a_view_that_does_not_begin_at_sixteen_bytes() -> None:
     x, f = torch.randn(8 * 16 * 16 + 1)[1:].view(1, 8, 16, 16), torch.randn(4, 4)
     assert x.data_ptr() % 16

@@ -1,13 +1,23 @@
 """The kernels on a GPU: as near to the exact result as PyTorch's own ops in the same precision, to any order."""
 
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
+from agreement import check_agreement, train
 
+from torch_utils.ops import bias_act as bias_act_module
+from torch_utils.ops import upfirdn2d as upfirdn2d_module
 from torch_utils.ops.bias_act import ACTIVATIONS, bias_act
 from torch_utils.ops.dispatch import why_unavailable
 from torch_utils.ops.upfirdn2d import upfirdn2d
 
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+pytestmark = [pytest.mark.gpu, pytest.mark.timeout(1200),
+              pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 FORMATS = [torch.contiguous_format, torch.channels_last]
@@ -26,16 +36,27 @@ def gradients(run, x: torch.Tensor) -> list[torch.Tensor]:
     return [y.detach(), first.detach(), second]
 
 
-def compare(run, x: torch.Tensor) -> None:
+def compare(run, x: torch.Tensor, *, judged: torch.Tensor | bool = True) -> None:
+    """Check the kernel against the exact result, in the elements that are `judged`."""
     assert why_unavailable() is None, why_unavailable()
+    form = torch.channels_last if not x.is_contiguous() else torch.contiguous_format
     exact = gradients(lambda x: run(x, "reference"), x.double())
     reference = gradients(lambda x: run(x, "reference"), x)
     kernel = gradients(lambda x: run(x, "kernel"), x)
     for wanted, known, found in zip(exact, reference, kernel, strict=True):
         scale = wanted.abs().max().item()
-        allowed = 2 * (known.double() - wanted).abs().max().item() + 1e-6 * scale
-        assert (found.double() - wanted).abs().max().item() <= allowed
-        assert found.stride() == known.stride()
+        allowed = 2 * error(known, wanted, judged) + 1e-6 * scale
+        assert error(found, wanted, judged) <= allowed
+        assert found.is_contiguous(memory_format=form)
+
+
+def error(found: torch.Tensor, wanted: torch.Tensor, judged: torch.Tensor | bool) -> float:
+    return torch.where(torch.as_tensor(judged, device=found.device), found.double() - wanted, 0.0).abs().max().item()
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
 
 
 @pytest.mark.parametrize("form", FORMATS, ids=["contiguous", "channels_last"])
@@ -56,7 +77,11 @@ def test_bias_act(act: str, dtype: torch.dtype, form: torch.memory_format) -> No
     for shape, clamp in (((4, 32, 16, 16), None), ((3, 5, 7, 9), 0.75)):
         x = torch.randn(shape, device="cuda", dtype=dtype).contiguous(memory_format=form)
         b = torch.randn(shape[1], device="cuda", dtype=dtype)
-        compare(lambda x, impl, b=b, clamp=clamp: bias_act(x, b.to(x.dtype), act=act, clamp=clamp, impl=impl), x)
+        # Next to the clamp, rounding decides whether there is a gradient.
+        free = bias_act(x.double(), b.double(), act=act, impl="reference").abs()
+        judged = True if clamp is None else (free - clamp).abs() > 0.03
+        compare(lambda x, impl, b=b, clamp=clamp: bias_act(x, b.to(x.dtype), act=act, clamp=clamp, impl=impl), x,
+                judged=judged)
 
 
 def test_more_elements_than_32_bits_count() -> None:
@@ -96,3 +121,33 @@ def test_a_captured_graph_replays_the_kernels() -> None:
     x.copy_(torch.randn_like(x))
     graph.replay()
     torch.testing.assert_close(y, run())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp32", "auto", "bf16"])
+def test_a_hundred_steps_with_kernels_agree_with_the_reference_as_two_runs_of_that_do(
+        precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    device = torch.device("cuda", torch.cuda.current_device())
+
+    def reference(rounding: int | None) -> torch.Tensor:
+        with monkeypatch.context() as patch:
+            for module in (bias_act_module, upfirdn2d_module):
+                patch.setattr(module, "kernels_run", lambda: False)
+            return train(device, precision=precision, rounding=rounding)
+
+    assert why_unavailable() is None, why_unavailable()
+    check_agreement(reference, lambda _: train(device, precision=precision))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tool", ["memcheck", "racecheck"])
+def test_the_memory_checker_finds_nothing(tool: str) -> None:
+    checker = shutil.which("compute-sanitizer") or shutil.which("compute-sanitizer", path="/usr/local/cuda/bin")
+    if checker is None:
+        pytest.skip("compute-sanitizer, of the CUDA toolkit, is not installed")
+    # Without PyTorch's cache each tensor is an allocation of its own, so that a step beyond one is seen.
+    environment = {**os.environ, "PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
+    program = Path(__file__).with_name("every_kernel_once.py")
+    done = subprocess.run([checker, "--tool", tool, "--error-exitcode", "9", sys.executable, str(program)],
+                          env=environment, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

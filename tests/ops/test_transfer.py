@@ -1,9 +1,11 @@
 """What travels to a GPU: nothing waits, and no stream reads what has not arrived."""
 
+import every_kernel_once
 import pytest
 import torch
 from fake_gpu import FakeGpu, HostWaits, Race, WrongDevice
 
+from torch_utils.ops.bias_act import ACTIVATIONS
 from torch_utils.prefetch import prefetch
 from torch_utils.transfer import send, send_like
 
@@ -53,3 +55,12 @@ def test_prefetch_hands_out_all_items_in_order_each_after_the_copy_of_the_next_b
             doubled = x * 2  # a race, were the copy not waited for
             assert gpu.values(doubled).tolist() == [2 * i] * 2
             assert gpu.recorded[-1] == (x.data_ptr(), torch.cuda.current_stream())
+
+
+def test_the_program_for_the_memory_checker_plans_every_kernel() -> None:
+    with FakeGpu(values=False) as gpu:
+        assert every_kernel_once.run_all(gpu.device, "kernel") == 16 * (7 + len(ACTIVATIONS))
+    texts = [dict(variant.definitions) for variant in gpu.variants]
+    for wanted in ("LAYOUT_planes", "LAYOUT_channels", "LAYOUT_any", "SEPARABLE", "HAS_CLAMP",
+                   *(f"ACT_{act}" for act in ACTIVATIONS)):
+        assert any(wanted in text for text in texts), wanted

@@ -173,9 +173,11 @@ def _tile(dtype: str, separable: bool, up: tuple[int, ...], down: tuple[int, ...
             return (run_x, run_y), (lanes_x, lanes_y, lanes_p)
         if run_y > up[1]:
             run_y = _multiple(run_y // 2, up[1])
+        elif lanes_p > 1:  # long filters on small images: threads beyond the image idle, but it is fewer planes
+            lanes_x, lanes_y = (2 * lanes_x, lanes_y) if lanes_x <= lanes_y else (lanes_x, 2 * lanes_y)
         elif lanes_y > 1:
             lanes_y //= 2
-            # Fewer threads along y are more planes, which need more memory than rows of one plane do.
+            # As many threads as before: more planes would need more memory than the rows of one do.
             lanes_x = min(lanes_x * 2, THREADS)
         else:
             raise AssertionError(f"no tile of {shape} taps, up {up}, down {down} fits into shared memory")

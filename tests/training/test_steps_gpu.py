@@ -1,0 +1,40 @@
+"""Steps on a GPU: nothing lets the host wait, and images arrive whole."""
+
+import pytest
+import torch
+from agreement import train
+
+from torch_utils.prefetch import prefetch
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "auto", "bf16"])
+def test_no_step_waits_for_the_device(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from stylegan_oct.training.steps import Steps
+
+    def strictly(step):
+        def run(*args):
+            torch.cuda.set_sync_debug_mode("error")
+            try:
+                step(*args)
+            finally:
+                torch.cuda.set_sync_debug_mode("default")
+        return run
+
+    device = torch.device("cuda", torch.cuda.current_device())
+    train(device, precision=precision, steps=1)  # libraries may wait when they are first used
+    for name in ("generator", "path_length", "discriminator", "r1"):
+        monkeypatch.setattr(Steps, name, strictly(getattr(Steps, name)))
+    assert train(device, precision=precision, steps=3).isfinite().all()
+
+
+def test_prefetched_images_are_those_of_the_host_while_the_device_is_busy() -> None:
+    device = torch.device("cuda", torch.cuda.current_device())
+    made = [torch.randint(0, 256, (32, 1, 256, 256), dtype=torch.uint8) for _ in range(20)]
+    sums = []
+    for images, _ in prefetch(((x, None) for x in made), device):
+        torch.cuda._sleep(1_000_000)
+        sums.append(images.sum(dtype=torch.int64))
+        del images
+    assert [int(total) for total in sums] == [int(x.sum(dtype=torch.int64)) for x in made]
