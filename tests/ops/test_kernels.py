@@ -69,6 +69,12 @@ def test_long_filters_on_images_smaller_than_they_are(dtype: torch.dtype) -> Non
     check(upfirdn2d._by_kernel(x, f, *arguments), upfirdn2d._reference(x.double(), f.double(), *arguments))
 
 
+def test_filters_too_long_for_a_block_take_the_slow_path() -> None:
+    x, f = torch.randn(1, 2, 90, 3, dtype=torch.float64), torch.randn(40, 1)
+    arguments = ((1, 1), (4, 4), [0, 3, 5, 5], False, 1.0)
+    check(upfirdn2d._by_kernel(x, f, *arguments), upfirdn2d._reference(x, f.double(), *arguments))
+
+
 def test_a_view_that_does_not_begin_at_sixteen_bytes() -> None:
     x, f = torch.randn(8 * 16 * 16 + 1)[1:].view(1, 8, 16, 16), torch.randn(4, 4)
     assert x.data_ptr() % 16

@@ -104,10 +104,10 @@ def upfirdn2d_launch(y: Tensor, x: Tensor, f: Tensor, *, up: Sequence[int], down
     geometry = _upfirdn2d_geometry(str(x.dtype), layout, f.ndim == 1, tuple(up), tuple(down), shape, phase, pack,
                                    _power_of_two(ow), _power_of_two(oh))
     run_x, run_y = geometry.run
-    if layout == "planes":
+    if geometry.layout == "planes":
         lanes_x, lanes_y, lanes_p = geometry.lanes
         blocks = (math.ceil(ow / (lanes_x * run_x)) * math.ceil(oh / (lanes_y * run_y)) * math.ceil(n * c / lanes_p))
-    elif layout == "channels":
+    elif geometry.layout == "channels":
         blocks = math.ceil(n * (c // pack) * math.ceil(oh / run_y) * math.ceil(ow / run_x) / THREADS)
     else:
         blocks = math.ceil(y.numel() / THREADS)
@@ -118,12 +118,14 @@ def upfirdn2d_launch(y: Tensor, x: Tensor, f: Tensor, *, up: Sequence[int], down
 
 def is_separable_launch(x: Tensor, up: Sequence[int], down: Sequence[int], taps: int) -> bool:
     """Return whether one launch can filter along both axes with the same taps, or two are needed."""
-    return x.is_contiguous() and taps * max(*up, *down) <= MOST_TAPS
+    # Of float64 too few numbers fit into a block's memory.
+    return x.is_contiguous() and x.dtype != torch.float64 and taps * max(*up, *down) <= MOST_TAPS
 
 
 @dataclass(frozen=True)
 class _Geometry:
     variant: Variant
+    layout: str
     run: tuple[int, int]
     lanes: tuple[int, int, int]
 
@@ -140,7 +142,12 @@ def _upfirdn2d_geometry(dtype: str, layout: str, separable: bool, up: tuple[int,
         while run[0] * run[1] * pack > MOST_SUMS and run[0] > up[0]:
             run = (_multiple(run[0] // 2, up[0]), run[1])
     elif layout == "planes":
-        run, lanes = _tile(dtype, separable, up, down, shape, phase, width, height)
+        tile = _tile(dtype, separable, up, down, shape, phase, width, height)
+        if tile is None:
+            assert not separable, f"no tile of {shape} taps, up {up}, down {down} fits into shared memory"
+            layout = "any"
+        else:
+            run, lanes = tile
         pack = pack if width >= pack else 1
     definitions: list[tuple[str, str]] = [
         (_scalar(dtype), ""), (f"LAYOUT_{layout}", ""), ("UP_X", str(up[0])), ("UP_Y", str(up[1])),
@@ -153,12 +160,15 @@ def _upfirdn2d_geometry(dtype: str, layout: str, separable: bool, up: tuple[int,
         definitions += [(f"LANES_{axis}", str(count)) for axis, count in zip("XYP", lanes, strict=True)]
     if separable:
         definitions.append(("SEPARABLE", ""))
-    return _Geometry(Variant("upfirdn2d", tuple(definitions)), run, lanes)
+    return _Geometry(Variant("upfirdn2d", tuple(definitions)), layout, run, lanes)
 
 
 def _tile(dtype: str, separable: bool, up: tuple[int, ...], down: tuple[int, ...], shape: tuple[int, int],
-          phase: tuple[int, int], width: int, height: int) -> tuple[tuple[int, int], tuple[int, int, int]]:
-    """Return (run, lanes) of a block whose tile fits into shared memory: 32 threads along x where images are wide."""
+          phase: tuple[int, int], width: int, height: int) -> tuple[tuple[int, int], tuple[int, int, int]] | None:
+    """Return (run, lanes) of a block whose tile fits into shared memory: 32 threads along x where images are wide.
+
+    None where no tile does, as with 60 taps of float64.
+    """
     run_x, run_y = up[0], _multiple(max(8 // down[1], 1), up[1])
     lanes_x = _floor_power(min(32, width // run_x))
     run_y = _multiple(min(run_y, height), up[1])
@@ -180,7 +190,7 @@ def _tile(dtype: str, separable: bool, up: tuple[int, ...], down: tuple[int, ...
             # As many threads as before: more planes would need more memory than the rows of one do.
             lanes_x = min(lanes_x * 2, THREADS)
         else:
-            raise AssertionError(f"no tile of {shape} taps, up {up}, down {down} fits into shared memory")
+            return None
 
 
 def _seen(run: int, up: int, down: int, taps: int, phase: int) -> int:
