@@ -73,8 +73,11 @@ lint: $(READY)  ## Check style, types and the direction of imports.
 test-gpu: $(READY)  ## Run the tests that need a GPU.
 	$(BIN)/python -m pytest -m gpu $(ARGS)
 
-bench-gpu: $(READY)  ## Measure the CUDA kernels against a copy, PyTorch and torch.compile.
-	$(BIN)/python -m benchmarks.kernels $(ARGS)
+bench-gpu: $(READY)  ## Measure the CUDA kernels, a step at 256 and 512 px, and every lever of the trainer; half an hour.
+	$(BIN)/python -m benchmarks.kernels --resolution 256 --batch 32
+	$(BIN)/python -m benchmarks.kernels --resolution 512 --batch 16
+	$(BIN)/python -m benchmarks.levers table
+	$(BIN)/python -m benchmarks.levers $(ARGS)
 
 kernels: $(READY)  ## Compile the CUDA kernels with nvcc for the GPUs of today (ARGS="--architectures 90"); optional.
 	$(BIN)/python -m torch_utils.ops.prebuild $(ARGS)

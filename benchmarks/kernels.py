@@ -13,32 +13,37 @@ import argparse
 import os
 import tempfile
 import time
+import unittest.mock
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from torch_utils.ops import _build
+from torch_utils.ops import bias_act as bias_act_module
 from torch_utils.ops.bias_act import bias_act
 from torch_utils.ops.dispatch import why_unavailable
 from torch_utils.ops.filters import setup_filter
 from torch_utils.ops.upfirdn2d import upfirdn2d
 
-REPEATS = 20
+REPEATS, CALLS = 7, 10
+AHEAD = 20_000_000  # clock cycles, some 10 ms, for which the device waits while the host prepares the calls
 
 
 def seconds(run: Callable[[], object]) -> float:
-    """Return the median time of a call on the device."""
+    """Return the median time of a call on the device, without that of the host to launch it."""
     for _ in range(3):
         run()
     times = []
     for _ in range(REPEATS):
         begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        torch.cuda._sleep(AHEAD)
         begin.record()
-        run()
+        for _ in range(CALLS):
+            run()
         end.record()
         end.synchronize()
-        times.append(begin.elapsed_time(end) / 1000)
+        times.append(begin.elapsed_time(end) / 1000 / CALLS)
     return sorted(times)[REPEATS // 2]
 
 
@@ -60,6 +65,12 @@ def compare(name: str, run: Callable[[str], Tensor], *inputs: Tensor) -> None:
     print(f"{name:58s} {1e6 * times[0]:8.1f} us  {shares}", flush=True)
 
 
+def gradient_of_bias_act(g: Tensor, y: Tensor, impl: str) -> Tensor:
+    """Return what the backward pass of the clamped activation computes, by the kernel or by PyTorch."""
+    options = (None, 1, 1, "lrelu", 0.2, 2 ** 0.5, 256.0)
+    return (torch.ops.torch_utils.bias_act_grad if impl == "kernel" else bias_act_module._grad_on_cpu)(g, y, *options)
+
+
 def ops(resolution: int, batch: int) -> None:
     """Print the ops of training, both dtypes and layouts."""
     f, wide = setup_filter([1, 3, 3, 1]).cuda(), setup_filter([0.01, -0.02, -0.07, 0.34, 0.79, 0.49] * 2).cuda()
@@ -73,6 +84,9 @@ def ops(resolution: int, batch: int) -> None:
                 where = f"{channels} x {size}^2 {str(dtype).removeprefix('torch.')} {layout}"
                 compare(f"bias_act lrelu clamp {where}",
                         lambda impl, x=x, b=b: bias_act(x, b, act="lrelu", clamp=256.0, impl=impl), x)
+                y = bias_act(x, b, act="lrelu", clamp=256.0)
+                compare(f"its gradient {where}",
+                        lambda impl, x=x, y=y: gradient_of_bias_act(x, y, impl), x, y)
                 compare(f"blur {where}", lambda impl, x=x: upfirdn2d(x, f, padding=[2, 1, 2, 1], impl=impl), x)
                 compare(f"up 2 {where}",
                         lambda impl, x=x: upfirdn2d(x, f, up=2, padding=[2, 1, 2, 1], gain=4, impl=impl), x)
@@ -85,11 +99,11 @@ def ops(resolution: int, batch: int) -> None:
 def overhead() -> None:
     """Print the time to compile and to launch."""
     variant = _build._probe()
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ[_build.CACHE_VARIABLE] = folder
-        for name in ("cold", "from its file"):
+    with tempfile.TemporaryDirectory() as folder, unittest.mock.patch.dict(os.environ,
+                                                                            {_build.CACHE_VARIABLE: folder}):
+        for name, anew in (("cold", True), ("from its file", False)):
             start = time.perf_counter()
-            image = _build.compiled(variant, _build._architecture(0))
+            image = _build.compiled(variant, _build._architecture(0), anew=anew)
             print(f"a kernel {name}: {1000 * (time.perf_counter() - start):.1f} ms, {len(image) / 1000:.1f} kB")
     x, f = torch.zeros(1, 8, 4, 4, device="cuda"), setup_filter([1, 3, 3, 1]).cuda()
     for name, run in (("leaky_relu", lambda: torch.nn.functional.leaky_relu(x, 0.2)),

@@ -56,8 +56,8 @@ def whole_step(state: State, steps: Steps, batch: list[Microbatch]) -> None:
     state.update_average()
 
 
-@pytest.mark.parametrize("precision", ["fp32", "auto", "bf16"])
-@pytest.mark.parametrize("channels, groups", [(1, "bgcfnc"), (3, "bgc")])
+@pytest.mark.parametrize("precision, channels, groups", [("fp32", 1, "bgcfnc"), ("auto", 1, "bgcfnc"),
+                                                         ("bf16", 1, "bg"), ("auto", 3, "bgcfnc")])
 def test_no_step_lets_the_host_wait_or_mixes_devices(gpu: FakeGpu, precision: str, channels: int, groups: str) -> None:
     state, steps, stats, batch = prepare(
         small(precision=precision, data__channels=channels, augment__groups=groups), gpu.device)
@@ -102,8 +102,8 @@ def step_at_full_size(resolution: int, base: int, precision: str) -> FakeGpu:
     return gpu
 
 
-@pytest.mark.parametrize("resolution, base, precision", [(256, 16384, "auto"), (256, 16384, "bf16"),
-                                                         (512, 32768, "auto"), (512, 32768, "fp32")])
+@pytest.mark.parametrize("resolution, base, precision", [(256, 16384, "auto"), (256, 16384, "fp32"),
+                                                         (512, 32768, "bf16")])
 def test_at_full_size_every_kernel_of_a_step_can_be_planned(resolution: int, base: int, precision: str) -> None:
     gpu = step_at_full_size(resolution, base, precision)
     names = {variant.name for variant in gpu.variants}
@@ -130,7 +130,7 @@ def test_a_statistic_takes_no_launch_until_it_is_asked_for(gpu: FakeGpu) -> None
 def test_a_run_on_a_gpu_waits_only_at_ticks_and_ends_where_one_on_a_cpu_does(
         gpu: FakeGpu, make_config: Callable[..., TrainConfig], tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch) -> None:
-    config = make_config(precision="fp32", augment__p=0.5)
+    config = make_config(precision="fp32", augment__p=0.5, total_kimg=0.016)
     monkeypatch.setattr(monitor, "_event_writer", lambda *_: None)
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", torch.backends.cudnn.benchmark)
     ends = []

@@ -1,0 +1,79 @@
+"""The benchmarks of a GPU run through on one that is not there: their logic is right before they first measure."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+import torch
+from fake_gpu import FakeGpu
+
+from benchmarks import kernels, levers
+from torch_utils.distributed import World
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGpu]:
+    class Event:
+        def __init__(self, enable_timing: bool) -> None:
+            assert enable_timing
+
+        def record(self) -> None:
+            self.time = time.perf_counter()
+
+        def synchronize(self) -> None:
+            pass
+
+        def elapsed_time(self, end: "Event") -> float:
+            return 1000 * (end.time - self.time)
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "_sleep", lambda _: None)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda *_: None)
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+    monkeypatch.setattr(torch, "compile", lambda f: f)
+    monkeypatch.setattr(torch.compiler, "reset", lambda: None)
+    monkeypatch.setattr(levers, "keep_freed_memory", lambda: True)
+    monkeypatch.setattr(levers, "WARM_UP", 0)
+    with FakeGpu(values=False) as gpu:
+        yield gpu
+
+
+def test_every_op_is_measured_and_compared(gpu: FakeGpu, monkeypatch: pytest.MonkeyPatch,
+                                           capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(kernels, "CALLS", 1)
+    monkeypatch.setattr(kernels, "REPEATS", 1)
+    kernels.ops(32, 1)
+    lines = capsys.readouterr().out.splitlines()[2:]
+    assert len(lines) == 2 * 2 * 2 * 5 + 2 and all(line.count("%") == 3 for line in lines)
+
+
+@pytest.mark.parametrize("name", ["default", "unfused Adam", "compile", "graphs, p 0, no mixing"])
+def test_a_lever_changes_only_how_a_step_is_computed(name: str, gpu: FakeGpu,
+                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    captured = []
+
+    def graph(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        plain = module.forward
+        learns = {p.requires_grad for p in module.parameters()}
+        captured.append((type(module).__name__, inputs[0].requires_grad, learns))
+        module.forward = lambda *args: plain(*args)
+
+    monkeypatch.setattr(torch.cuda, "make_graphed_callables", graph)
+    found = levers.measure(levers.LEVERS[name], levers.configuration(16, 256, 16, 4), World(device=gpu.device), 1)
+    assert found["sec_per_image"] > 0
+    if name.startswith("graphs"):
+        assert captured == [("Discriminator", True, {False}), ("SynthesisNetwork", True, {True}),
+                            ("Discriminator", False, {True})]
+
+
+def test_the_table_of_levers_shows_ratios_to_the_default(monkeypatch: pytest.MonkeyPatch,
+                                                         capsys: pytest.CaptureFixture[str]) -> None:
+    times = iter([1.0, 0.5, 1.0, 2.0, 1.5, 2.0])
+
+    def measured(lever: levers.Lever, *_: object) -> dict[str, float] | str:
+        return "no memory" if lever.name == "compile" else {"sec_per_image": next(times), "memory_gb": 1.0}
+
+    monkeypatch.setattr(levers, "in_a_process", measured)
+    levers.levers(["bf16", "compile"], (16, 256, 16, 4), 2, 1)
+    text = capsys.readouterr().out
+    assert "bf16" in text and "0.500 to 0.750" in text and "compile: failed: no memory" in text
