@@ -92,15 +92,21 @@ class Stream:
     def __init__(self, *_: object, **__: object) -> None:
         self.time, self.seen = 0, Counter[int]()
 
-    def record_event(self) -> Counter[int]:
-        """Return what has been seen by now; an event."""
-        return self.seen | Counter({id(self): self.time})
+    def record_event(self) -> "Event":
+        return Event(self.seen | Counter({id(self): self.time}))
 
-    def wait_event(self, event: Counter[int]) -> None:
+    def wait_event(self, event: "Event") -> None:
         self.seen |= event
 
     def wait_stream(self, other: "Stream") -> None:
         self.wait_event(other.record_event())
+
+
+class Event(Counter[int]):
+    """What a stream had done and seen when it was recorded."""
+
+    def synchronize(self) -> None:
+        """The host waits for this, but for nothing after it."""
 
 
 class FakeGpu(TorchFunctionMode):
@@ -169,7 +175,8 @@ class FakeGpu(TorchFunctionMode):
             self._check_upload(args[1], bool(args[2]) if len(args) > 2 else kwargs.get("non_blocking", False))
             args = (args[0], self._upload(args[1]), *args[2:])
         elif packet is aten.copy_ and not isinstance(args[0], OnDevice):
-            self._wait("a copy to the host")
+            if not (self._is_pinned(args[0]) and len(args) > 2 and args[2]):
+                self._wait("a copy to the host")
             args[0].copy_(args[1].inner)
             return args[0]
         elif packet in (aten.index, aten.index_put, aten.index_put_) and any(

@@ -1,4 +1,6 @@
-"""Numbers of the host on their way to a device, without the host waiting for it."""
+"""Numbers on their way between host and device, without the one waiting for the other."""
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -16,3 +18,19 @@ def send(value: Tensor, device: torch.device) -> Tensor:
 def send_like(value: Tensor, like: Tensor) -> Tensor:
     """Return a host tensor on the device of another, and in its dtype if both are floating."""
     return send(value.to(like.dtype) if value.is_floating_point() else value, like.device)
+
+
+def fetch(value: Tensor) -> Callable[[], Tensor]:
+    """Begin to bring a tensor of a device to the host; return what waits for the copy, but for no work after it."""
+    if value.device.type != "cuda":
+        copied = value.clone()
+        return lambda: copied
+    host = torch.empty(value.shape, dtype=value.dtype).pin_memory()
+    host.copy_(value, non_blocking=True)
+    arrived = torch.cuda.current_stream(value.device).record_event()
+
+    def wait() -> Tensor:
+        arrived.synchronize()
+        return host
+
+    return wait

@@ -73,13 +73,15 @@ def train(config: TrainConfig, run: RunDir, world: World, console: Console) -> O
             steps.generator(batch)
             if config.path_length.weight > 0 and state.step % config.path_length.interval == 0:
                 steps.path_length(batch)
+            if state.step % config.augment.interval == 0:
+                state.update_strength()  # here, where a GPU has G's step to do while it is asked for D's signs
             steps.discriminator(batch)
             if config.r1.gamma > 0 and state.step % config.r1.interval == 0:
                 steps.r1(batch)
             state.update_average()
             state.nimg += config.batch
             if state.step % config.augment.interval == 0:
-                state.update_strength()
+                state.fetch_signs()
             monitor.after_step()
         monitor.save()
     newest = checkpoint.complete_checkpoints(run.checkpoints)

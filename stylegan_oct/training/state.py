@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from stylegan_oct.networks.layers import set_precision
 from torch_utils import checkpoint
 from torch_utils.ema import ema_beta, update_ema
 from torch_utils.seeding import seed_torch
+from torch_utils.transfer import fetch
 
 
 @dataclass
@@ -42,6 +44,7 @@ class State:
     data_source: str   # "phantom" or "scans", said by the archive
     preprocess: Preprocess | None = None  # how scans became the archive's pictures
     nimg: int = 0      # images shown so far
+    _signs: Callable[[], Tensor] | None = None  # `sign_sums` on their way to the host
 
     @property
     def step(self) -> int:
@@ -59,13 +62,20 @@ class State:
         ramp = None if self.config.start_sha256 else ema.ramp
         update_ema(self.G_ema, self.G, ema_beta(self.config.batch, ema.kimg * 1000, nimg=self.nimg, ramp=ramp))
 
+    def fetch_signs(self) -> None:
+        """Begin to bring `sign_sums` to the host, where `update_strength` needs them."""
+        if self.config.augment.mode == "ada":
+            self._signs = fetch(self.sign_sums)
+
     def update_strength(self) -> None:
-        """Move the strength of augmentation by what D said of the reals since the last move."""
+        """Move the strength of augmentation by what D said of the reals since the last move, if it said anything."""
         if self.config.augment.mode != "ada":
             return
-        total, count = self.sign_sums.tolist()
-        self.p = self.controller.update(total / count, self.config.batch * self.config.augment.interval)
-        self.sign_sums.zero_()
+        total, count = (self._signs or fetch(self.sign_sums))().tolist()
+        self._signs = None
+        if count:
+            self.p = self.controller.update(total / count, self.config.batch * self.config.augment.interval)
+            self.sign_sums.zero_()
 
     def save(self, directory: Path, facts: dict[str, Any]) -> Path:
         """Write a checkpoint and return its path.

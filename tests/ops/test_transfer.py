@@ -7,7 +7,7 @@ from fake_gpu import FakeGpu, HostWaits, Race, WrongDevice
 
 from torch_utils.ops.bias_act import ACTIVATIONS
 from torch_utils.prefetch import prefetch
-from torch_utils.transfer import send, send_like
+from torch_utils.transfer import fetch, send, send_like
 
 CPU = torch.device("cpu")
 
@@ -27,6 +27,14 @@ def test_send_does_not_let_the_host_wait_and_the_plain_ways_do() -> None:
                       lambda: x.pin_memory().to(gpu.device), lambda: torch.tensor([1.0], device=gpu.device)):
             with pytest.raises(HostWaits):
                 plain()
+
+
+def test_fetch_brings_what_stood_there_when_it_was_called() -> None:
+    with FakeGpu() as gpu, gpu.strict():
+        for x in (torch.ones(2, device=gpu.device), torch.ones(2)):
+            wait = fetch(x)
+            x.zero_()
+            assert wait().tolist() == [1.0, 1.0]
 
 
 def test_the_fake_gpu_refuses_what_a_real_one_does() -> None:

@@ -130,7 +130,7 @@ def test_a_statistic_takes_no_launch_until_it_is_asked_for(gpu: FakeGpu) -> None
 def test_a_run_on_a_gpu_waits_only_at_ticks_and_ends_where_one_on_a_cpu_does(
         gpu: FakeGpu, make_config: Callable[..., TrainConfig], tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch) -> None:
-    config = make_config(precision="fp32", augment__p=0.5, total_kimg=0.016)
+    config = make_config(precision="fp32", augment__p=0.5, total_kimg=0.02)
     monkeypatch.setattr(monitor, "_event_writer", lambda *_: None)
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", torch.backends.cudnn.benchmark)
     ends = []
@@ -139,7 +139,8 @@ def test_a_run_on_a_gpu_waits_only_at_ticks_and_ends_where_one_on_a_cpu_does(
             if world.device.type == "cuda":
                 for name in STEPS:
                     patch.setattr(loop.Steps, name, strictly(gpu, getattr(loop.Steps, name)))
-                patch.setattr(loop.State, "update_average", strictly(gpu, loop.State.update_average))
+                for name in ("update_average", "fetch_signs", "update_strength"):
+                    patch.setattr(loop.State, name, strictly(gpu, getattr(loop.State, name)))
                 patch.setattr(loop, "prefetch", lambda items, device: strict_items(gpu, prefetch(items, device)))
             choice = launch.choose_run(config, tmp_path / world.device.type, new=True)
             end = launch.start(config, choice, world, Console(file=io.StringIO())).checkpoint
@@ -147,6 +148,7 @@ def test_a_run_on_a_gpu_waits_only_at_ticks_and_ends_where_one_on_a_cpu_does(
         ends.append(end)
     for part in ("G", "D", "G_ema", "G_opt", "D_opt", "training"):
         on_gpu, on_cpu = (checkpoint.read_tensors(end / f"{part}.safetensors") for end in ends)
+        assert on_gpu.keys() == on_cpu.keys()
         for name, value in on_gpu.items():
             torch.testing.assert_close(value, on_cpu[name], rtol=1e-3, atol=1e-4, msg=name)
 
