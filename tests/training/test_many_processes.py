@@ -57,6 +57,27 @@ def test_four_processes_learn_the_same_as_one_and_send_gradients_early(
         torch.testing.assert_close(one[name], many[name], rtol=1e-3, atol=1e-4, msg=f"{name} differs")
 
 
+FAILING = """
+from dnnlib.errors import DataError
+from torch_utils.distributed import init_world
+world = init_world("cpu")
+try:
+    if world.rank == 1:
+        raise DataError("7.png cannot be read.")
+    world.barrier()
+finally:
+    world.close()
+"""
+
+
+def test_a_process_that_fails_says_why_itself_and_ends_the_other_with_its_reason(tmp_path: Path) -> None:
+    first, second = start(["-c", FAILING], size=2, cwd=tmp_path)
+    (_, errors), (_, own) = first.communicate(timeout=60), second.communicate(timeout=60)
+    assert second.returncode == 1 and own.endswith("DataError: 7.png cannot be read.\n")
+    assert first.returncode == 2
+    assert errors == f"error: Rank 1 of 2 (pid {second.pid} on {socket.gethostname()}) failed: 7.png cannot be read.\n"
+
+
 def test_a_process_that_dies_ends_the_other_with_its_name_and_the_run_goes_on(
         make_config: Callable[..., TrainConfig], tmp_path: Path) -> None:
     options = ["-m", "tools", "train", *tiny_options(make_config())]
