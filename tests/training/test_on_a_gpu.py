@@ -11,6 +11,7 @@ from rich.console import Console
 
 from dnnlib.config import override
 from stylegan_oct.config import DataConfig, DiscriminatorConfig, GeneratorConfig, TrainConfig
+from stylegan_oct.model import load_generator
 from stylegan_oct.training import launch, loop, monitor
 from stylegan_oct.training.state import State, create_state
 from stylegan_oct.training.steps import Microbatch, Steps
@@ -151,6 +152,14 @@ def test_a_run_on_a_gpu_waits_only_at_ticks_and_ends_where_one_on_a_cpu_does(
         assert on_gpu.keys() == on_cpu.keys()
         for name, value in on_gpu.items():
             torch.testing.assert_close(value, on_cpu[name], rtol=1e-3, atol=1e-4, msg=name)
+
+
+def test_a_generator_on_a_gpu_draws_what_it_draws_on_a_cpu(gpu: FakeGpu) -> None:
+    pictures = []
+    for device in (gpu.device, torch.device("cpu")):
+        G = load_generator(device=device)
+        pictures.append(gpu.values(G(G.z([0, 1]), "DRUSEN", psi=0.7)))
+    assert (pictures[0] - pictures[1]).square().mean().sqrt() < 2e-3  # float16 on the GPU; of a range of 2
 
 
 def strictly(gpu: FakeGpu, run: Callable[..., None]) -> Callable[..., None]:
