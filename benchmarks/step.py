@@ -17,10 +17,10 @@ from collections.abc import Callable
 import torch
 
 from stylegan_oct.config import AugmentConfig, DataConfig, DiscriminatorConfig, GeneratorConfig, TrainConfig
+from stylegan_oct.training.launch import set_up_device
 from stylegan_oct.training.state import create_state
 from stylegan_oct.training.steps import Microbatch, Steps
 from torch_utils.distributed import init_world
-from torch_utils.memory import keep_freed_memory
 from torch_utils.stats import Stats
 
 
@@ -36,16 +36,18 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=12)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--precision", default="auto", choices=["auto", "fp32", "fp16", "bf16"])
+    parser.add_argument("--tf32", action="store_true")
     args = parser.parse_args()
 
     torch.set_num_threads(args.threads)
-    keep_freed_memory()
     world = init_world()
     widths = {"channel_base": args.base, "channel_max": args.max, "mapping_layers": args.mapping}
     config = TrainConfig(
-        preset="benchmark", precision=args.precision, batch=args.batch, batch_gpu=args.batch, total_kimg=1,
+        preset="benchmark", precision=args.precision, tf32=args.tf32, total_kimg=1,
+        batch=args.batch, batch_gpu=args.batch,
         data=DataConfig(path="", fingerprint="", resolution=args.resolution, classes=("a", "b", "c", "d")),
         G=GeneratorConfig(**widths), D=DiscriminatorConfig(**widths), augment=AugmentConfig(mode="fixed", p=args.p))
+    set_up_device(config, world)
     state = create_state(config, world.device, "phantom")
     steps = Steps(config, state, world, Stats(world), torch.arange(4).repeat(100))
     images = torch.rand(args.batch, 1, args.resolution, args.resolution, device=world.device) * 2 - 1

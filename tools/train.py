@@ -108,8 +108,10 @@ def train(data: str | None, phantom_images: int | None, resolution: int | None, 
 
 
 def _profile(config: TrainConfig, world: "World", outdir: Path) -> None:
+    from stylegan_oct.training.launch import set_up_device
     from stylegan_oct.training.profile import profile_steps
 
+    set_up_device(config, world)
     with progress_bar("profiling", 4) as update:
         found = profile_steps(config, world, outdir / f"profile-{config.preset}-{config.data.resolution}px", update)
     for step in found:

@@ -135,6 +135,15 @@ def choose_run(config: TrainConfig, outdir: Path, *, new: bool) -> Choice:
     return Choice(run, True, done >= config.total_nimg)
 
 
+def set_up_device(config: TrainConfig, world: World) -> None:
+    """Set what this process's device computes with, for a whole run."""
+    if world.device.type == "cpu":
+        keep_freed_memory()
+        return
+    torch.backends.cudnn.benchmark = True  # every step has the same shapes
+    allow_tf32(config.tf32)
+
+
 def start(config: TrainConfig, choice: Choice, world: World, console: Console) -> loop.Outcome:
     """Train the chosen run with its log open; only the first process writes and speaks.
 
@@ -143,11 +152,7 @@ def start(config: TrainConfig, choice: Choice, world: World, console: Console) -
     """
     run = choice.run
     lock = run.lock() if world.is_first else None
-    if world.device.type == "cpu":
-        keep_freed_memory()
-    else:
-        torch.backends.cudnn.benchmark = True  # every step has the same shapes
-        allow_tf32(config.tf32)
+    set_up_device(config, world)
     try:
         if world.is_first:
             with atomic_write(run.config) as file:
