@@ -77,17 +77,12 @@ class Conv2dLayer(nn.Module):
 
     def forward(self, x: Tensor, *, gain: float = 1.0) -> Tensor:
         """Return [N, out_channels, H * up / down, W * up / down], in the dtype of x; `gain` scales it."""
-        w = like_weight(self.weight * self.weight_gain, x)
+        w = self.weight * self.weight_gain
         # As SG2 upsampled by a transposed convolution, whose kernel is not flipped.
         y = conv2d_resample(x, w, self.resample_filter, up=self.up, down=self.down, padding=self.padding,
                             flip_weight=self.up == 1)
         clamp = None if self.conv_clamp is None else self.conv_clamp * gain
         return bias_act(y, self.bias, act=self.activation, gain=self.act_gain * gain, clamp=clamp)
-
-
-def like_weight(w: Tensor, x: Tensor) -> Tensor:
-    """Return a convolution weight in the dtype and memory format of its input, which spares the copy of either."""
-    return w.to(x.dtype, memory_format=torch.channels_last)
 
 
 def normalize_second_moment(x: Tensor) -> Tensor:

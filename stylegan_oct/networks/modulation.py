@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor
 
-from stylegan_oct.networks.layers import like_weight
 from torch_utils.checks import assert_shape
 from torch_utils.ops.conv2d_resample import conv2d_resample
 
@@ -37,8 +36,8 @@ def modulated_conv2d(x: Tensor, weight: Tensor, styles: Tensor, *, noise: Tensor
         weight = weight * (fan_in**-0.5 / weight.abs().amax(dim=(1, 2, 3), keepdim=True))
         styles = styles / styles.abs().amax(dim=1, keepdim=True)
 
-    y = conv2d_resample(x * styles.to(x.dtype)[:, :, None, None], like_weight(weight, x), resample_filter, up=up,
-                        padding=padding, flip_weight=flip_weight)
+    y = conv2d_resample(x * styles.to(x.dtype)[:, :, None, None], weight, resample_filter, up=up, padding=padding,
+                        flip_weight=flip_weight)
     if not demodulate:
         return y if noise is None else y + noise.to(y.dtype)
     energy = weight.square().sum(dim=(2, 3))                                       # [O, C]

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from torch_utils.ops.conv2d import no_weight_gradients
+
 
 def generator_loss(fake_logits: Tensor) -> Tensor:
     """Return the non-saturating loss -log sigmoid(D(G(z))), [N] (Goodfellow et al. 2014, section 3)."""
@@ -30,7 +32,8 @@ def r1_penalty(real_logits: Tensor, real_images: Tensor) -> Tensor:
         real_logits: [N, 1], attached to `real_images`.
         real_images: [N, C, H, W], before augmentation, requires grad.
     """
-    (gradient,) = torch.autograd.grad(real_logits.sum(), real_images, create_graph=True)  # [N, C, H, W]
+    with no_weight_gradients():
+        (gradient,) = torch.autograd.grad(real_logits.sum(), real_images, create_graph=True)  # [N, C, H, W]
     return gradient.square().sum(dim=(1, 2, 3)) / 2
 
 
@@ -42,7 +45,8 @@ def path_lengths(images: Tensor, ws: Tensor, noise: Tensor) -> Tensor:
         ws:     latents that made `images`, [N, L, D], requires grad.
         noise:  y ~ N(0, 1) / sqrt(H * W), same shape as `images`.
     """
-    (gradient,) = torch.autograd.grad((images * noise).sum(), ws, create_graph=True)  # [N, L, D]
+    with no_weight_gradients():
+        (gradient,) = torch.autograd.grad((images * noise).sum(), ws, create_graph=True)  # [N, L, D]
     return gradient.square().sum(dim=2).mean(dim=1).sqrt()
 
 

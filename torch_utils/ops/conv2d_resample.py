@@ -1,8 +1,10 @@
 """Convolution with resampling: FIR-filtered zero insertion before it, or FIR-filtered decimation after it."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from torch_utils.ops.conv2d import conv2d, conv_transpose2d
 from torch_utils.ops.upfirdn2d import Padding, centred_padding, parse_padding, upfirdn2d
 
 
@@ -15,7 +17,7 @@ def conv2d_resample(x: Tensor, w: Tensor, f: Tensor | None = None, *, up: int = 
 
     Args:
         x: [N, C, H, W], any floating dtype and memory format.
-        w: [O, C / groups, kh, kw], of the same dtype.
+        w: [O, C / groups, kh, kw], cast to the dtype of x.
         f: constant float32 filter from `setup_filter`, used where `up` or `down` exceeds 1; None is no filter.
         up, down: factors, of which at least one is 1.
         padding: at the higher resolution: one number, [x, y] or [x before, x after, y before, y after].
@@ -26,24 +28,31 @@ def conv2d_resample(x: Tensor, w: Tensor, f: Tensor | None = None, *, up: int = 
     """
     assert up == 1 or down == 1, (up, down)
     kh, kw = w.shape[2:]
+    w = w.to(x.dtype)
     if up > 1:
         pads = centred_padding(f, padding, up=(up, up))
         if kh == kw == 1:
-            return upfirdn2d(F.conv2d(x, w, groups=groups), f, up=up, padding=pads, gain=up**2)
-        y = F.conv_transpose2d(x, _transposed(w, groups, flip=flip_weight), stride=up, groups=groups)
+            return upfirdn2d(conv2d(x, w, groups=groups), f, up=up, padding=pads, gain=up**2)
+        y = conv_transpose2d(x, _laid_out(_transposed(w, groups, flip=flip_weight), x), stride=up, groups=groups)
         # The transposed convolution starts k - 1 samples early and lacks the zeros after the last sample.
         pads = [pads[0] - kw + 1, pads[1] - kw + up, pads[2] - kh + 1, pads[3] - kh + up]
         return upfirdn2d(y, f, padding=pads, gain=up**2)
-    w = w if flip_weight else w.flip((2, 3))
+    w = _laid_out(w if flip_weight else w.flip((2, 3)), x)
     if down > 1:
         pads = centred_padding(f, padding, down=(down, down))
         if kh == kw == 1:
-            return F.conv2d(upfirdn2d(x, f, down=down, padding=pads), w, groups=groups)
-        return F.conv2d(upfirdn2d(x, f, padding=pads), w, stride=down, groups=groups)
+            return conv2d(upfirdn2d(x, f, down=down, padding=pads), w, groups=groups)
+        return conv2d(upfirdn2d(x, f, padding=pads), w, stride=down, groups=groups)
     x0, x1, y0, y1 = parse_padding(padding)
     if x0 == x1 >= 0 and y0 == y1 >= 0:
-        return F.conv2d(x, w, padding=(y0, x0), groups=groups)
-    return F.conv2d(F.pad(x, [x0, x1, y0, y1]), w, groups=groups)
+        return conv2d(x, w, padding=(y0, x0), groups=groups)
+    return conv2d(F.pad(x, [x0, x1, y0, y1]), w, groups=groups)
+
+
+def _laid_out(w: Tensor, x: Tensor) -> Tensor:
+    """Return weights in the memory format of images, which spares every op on them a copy of either."""
+    last = x.is_contiguous(memory_format=torch.channels_last)
+    return w.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
 
 
 def _transposed(w: Tensor, groups: int, *, flip: bool) -> Tensor:
