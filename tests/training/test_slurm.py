@@ -67,6 +67,6 @@ def test_before_the_time_limit_processes_are_told_and_the_job_queues_again(tmp_p
 def test_a_killed_process_queues_the_job_again_and_an_error_does_not(tmp_path: Path, code: int, again: bool) -> None:
     (tmp_path / "fails").write_text(str(code))
     job = run(tmp_path)
-    job.communicate(timeout=60)
-    assert job.returncode == code
+    output, _ = job.communicate(timeout=60)
+    assert job.returncode == code, output
     assert lines(tmp_path / "scontrol-calls") == ["requeue 77"] * again
