@@ -25,6 +25,7 @@ from torch_utils.ops.bias_act import bias_act
 from torch_utils.ops.dispatch import why_unavailable
 from torch_utils.ops.filters import setup_filter
 from torch_utils.ops.upfirdn2d import upfirdn2d
+from torch_utils.precision import allow_tf32
 
 REPEATS, CALLS = 7, 10
 AHEAD = 20_000_000  # clock cycles, some 10 ms, for which the device waits while the host prepares the calls
@@ -127,6 +128,7 @@ def main() -> None:
     reason = "there is no CUDA device" if not torch.cuda.is_available() else why_unavailable()
     if reason:
         raise SystemExit(f"nothing to measure: {reason}")
+    allow_tf32(False)  # the reference is made of convolutions
     print(torch.cuda.get_device_name(), f"torch {torch.__version__}")
     ops(args.resolution, args.batch)
     overhead()
