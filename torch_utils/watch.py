@@ -87,7 +87,8 @@ class Watch:
                     for key, _ in selector.select(left):
                         if not self._hear(key.data):
                             selector.unregister(key.fileobj)
-                            self._links.remove(key.data)
+                            with self._lock:  # the main thread may be sending to them
+                                self._links.remove(key.data)
 
     def _beat(self) -> None:
         with self._lock:
