@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from dnnlib.config import override
 from stylegan_oct.config import AugmentConfig, DataConfig, DiscriminatorConfig, GeneratorConfig, TrainConfig
-from stylegan_oct.networks import discriminator, layers, modulation, synthesis
+from stylegan_oct.networks import discriminator, layers, synthesis
 from stylegan_oct.training.state import State, create_state
 from stylegan_oct.training.steps import Microbatch, Steps
 from torch_utils.distributed import World, init_world
@@ -63,18 +63,14 @@ class Lever:
 
 
 def contiguous() -> None:
-    """Let the networks work on contiguous feature maps and weights."""
+    """Let the networks work on contiguous feature maps, and convolutions on weights laid out as these."""
     def enter(self: layers.MixedPrecisionBlock, x: Tensor, *, force_fp32: bool) -> Tensor:
         dtype = layers.block_dtype(x.device.type, self.in_half, "fp32" if force_fp32 else self.precision)
         return x.to(dtype, memory_format=torch.contiguous_format)
 
     layers.MixedPrecisionBlock.enter = enter  # type: ignore[method-assign]
-    plain = {"as_float32": lambda x: x.to(torch.float32, memory_format=torch.contiguous_format),
-             "like_weight": lambda w, x: w.to(x.dtype)}
-    for module in (layers, modulation, synthesis, discriminator):
-        for name, function in plain.items():
-            if hasattr(module, name):
-                setattr(module, name, function)
+    for module in (synthesis, discriminator):
+        module.as_float32 = lambda x: x.to(torch.float32, memory_format=torch.contiguous_format)
 
 
 def unfused_adam(state: State) -> None:

@@ -8,6 +8,8 @@ import torch
 from fake_gpu import FakeGpu
 
 from benchmarks import kernels, levers
+from stylegan_oct.networks import discriminator, layers, synthesis
+from stylegan_oct.training.state import build_networks
 from torch_utils.distributed import World
 
 
@@ -64,6 +66,26 @@ def test_a_lever_changes_only_how_a_step_is_computed(name: str, gpu: FakeGpu,
     if name.startswith("graphs"):
         assert captured == [("Discriminator", True, {False}), ("SynthesisNetwork", True, {True}),
                             ("Discriminator", False, {True})]
+
+
+def test_the_lever_contiguous_reaches_every_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (synthesis, discriminator):  # what the lever replaces is put back after the test
+        monkeypatch.setattr(module, "as_float32", module.as_float32)
+    monkeypatch.setattr(layers.MixedPrecisionBlock, "enter", layers.MixedPrecisionBlock.enter)
+    levers.contiguous()
+    formats = []
+
+    def note(_module: torch.nn.Module, _inputs: object, output: torch.Tensor) -> None:
+        formats.append(output.is_contiguous())
+
+    with FakeGpu(values=False) as gpu:
+        G, D = build_networks(levers.configuration(32, 512, 32, 4), gpu.device)
+        for layer in (*G.modules(), *D.modules()):
+            if isinstance(layer, synthesis.SynthesisLayer | layers.Conv2dLayer):
+                layer.register_forward_hook(note)
+        D(G(torch.zeros(4, 512, device=gpu.device), torch.zeros(4, 4, device=gpu.device)),
+          torch.zeros(4, 4, device=gpu.device))
+    assert len(formats) > 15 and all(formats)
 
 
 def test_the_table_of_levers_shows_ratios_to_the_default(monkeypatch: pytest.MonkeyPatch,
