@@ -45,7 +45,8 @@ def _leave(text: str) -> None:
         sys.stdout.flush()
     sys.stderr.write(f"error: {text}\n")
     sys.stderr.flush()
-    os._exit(2)  # the main thread cannot be reached in a collective
+    time.sleep(0.3)  # the others must hear why before the connections break
+    os._exit(2)      # the main thread cannot be reached in a collective
 
 
 class Watch:
