@@ -42,5 +42,5 @@ def modulated_conv2d(x: Tensor, weight: Tensor, styles: Tensor, *, noise: Tensor
         return y if noise is None else y + noise.to(y.dtype)
     energy = weight.square().sum(dim=(2, 3))                                       # [O, C]
     scale = torch.addmm(energy.new_full((1,), 1e-8), styles.square(), energy.t()).rsqrt()  # [N, O]
-    y = y * scale.to(y.dtype)[:, :, None, None]
-    return y if noise is None else y.add_(noise.to(y.dtype))
+    scale = scale.to(y.dtype)[:, :, None, None]
+    return y * scale if noise is None else torch.addcmul(noise.to(y.dtype), y, scale)

@@ -116,17 +116,24 @@ def bias_act(x: Tensor, b: Tensor | None = None, *, dim: int = 1, act: str = "li
 def _reference(x: Tensor, b: Tensor | None, dim: int, act: str, alpha: float, gain: float,
                clamp: float | None) -> Tensor:
     """Plain PyTorch; in place on a new tensor where autograd does not watch."""
-    y = ACTIVATIONS[act].function(_add_bias(x, b, dim), alpha)
-    if gain != 1:
-        y = y * gain if y.requires_grad else y.mul_(gain)
+    kind = ACTIVATIONS[act]
+    if kind.derivative is None:  # two lines through 0: gain * act(x) = act(gain * x), a pass over memory less
+        y = kind.function(_add_bias(x, b, dim, gain=gain), alpha)
+    else:
+        y = kind.function(_add_bias(x, b, dim), alpha)
+        if gain != 1:
+            y = y * gain if y.requires_grad else y.mul_(gain)
     if clamp is not None:
         y = y.clamp(-clamp, clamp) if y.requires_grad else y.clamp_(-clamp, clamp)
     return y
 
 
-def _add_bias(x: Tensor, b: Tensor | None, dim: int) -> Tensor:
-    """Return x + b as a new tensor."""
-    return x.clone() if b is None else x + _along(b, x, dim)
+def _add_bias(x: Tensor, b: Tensor | None, dim: int, *, gain: float = 1.0) -> Tensor:
+    """Return gain * (x + b) as a new tensor."""
+    if b is None:
+        return x.clone() if gain == 1 else x * gain
+    b = _along(b, x, dim)
+    return x + b if gain == 1 else torch.add(b * gain, x, alpha=gain)
 
 
 def _along(b: Tensor, x: Tensor, dim: int) -> Tensor:
