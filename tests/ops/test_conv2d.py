@@ -11,7 +11,8 @@ from torch_utils.ops.conv2d import conv2d, conv_transpose2d, no_weight_gradients
 # N, I, O, H, W, taps, stride, padding, groups
 SHAPES = [(2, 3, 4, 5, 6, (3, 3), 1, (1, 1), 1), (1, 2, 3, 7, 6, (3, 2), 2, (0, 1), 1),
           (2, 4, 6, 5, 5, (3, 3), 2, (0, 0), 2), (2, 3, 2, 4, 4, (1, 1), 1, (0, 0), 1),
-          (1, 4, 4, 6, 7, (2, 3), 3, (1, 0), 4)]
+          (1, 4, 4, 6, 7, (2, 3), 3, (1, 0), 4), (2, 1, 5, 4, 3, (1, 1), 1, (0, 0), 1),
+          (2, 5, 1, 4, 3, (1, 1), 1, (0, 0), 1)]
 # Large enough to be computed in other ways than by PyTorch's convolution.
 LARGE = {"winograd": (2, 256, 256, 16, 18, (3, 3), 1, (1, 1), 1), "strided": (2, 64, 96, 17, 19, (3, 3), 2, (0, 0), 1),
          "strided, odd": (1, 64, 64, 18, 16, (3, 3), 2, (0, 0), 1)}
