@@ -142,37 +142,39 @@ def _strided_weight(x: Tensor, y: Tensor, taps: Sequence[int], stride: int) -> T
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.set_materialize_grads(False)  # zeros that no loss reaches would be convolved
-    first, second, *rest = inputs
+    (first, second, *rest), (for_first, for_second, *_) = inputs, ctx.needs_input_grad
     ctx.options = tuple(rest[-3:])  # stride, padding, groups
-    ctx.save_for_backward(first, second)
+    ctx.sizes = first.shape[2:], second.shape[2:]
+    # Either is of use to the other's gradient alone: images of a network that does not learn can be freed.
+    ctx.save_for_backward(first if for_second else None, second if for_first else None)
 
 
 def _conv_backward(ctx: Any, dy: Tensor | None) -> tuple[Tensor | None, ...]:
     if dy is None:
         return (None,) * 5
-    x, w = ctx.saved_tensors
+    (x, w), (size, taps) = ctx.saved_tensors, ctx.sizes
     ops, (for_x, for_w, *_) = torch.ops.torch_utils, ctx.needs_input_grad
-    dx = ops.conv2d_input(dy, w, x.shape[2:], *ctx.options) if for_x else None
-    dw = ops.conv2d_weight(x, dy, w.shape[2:], *ctx.options) if for_w and _weight_gradients else None
+    dx = ops.conv2d_input(dy, w, size, *ctx.options) if for_x else None
+    dw = ops.conv2d_weight(x, dy, taps, *ctx.options) if for_w and _weight_gradients else None
     return dx, dw, None, None, None
 
 
 def _input_backward(ctx: Any, dx: Tensor | None) -> tuple[Tensor | None, ...]:
     if dx is None:
         return (None,) * 6
-    y, w = ctx.saved_tensors
+    (y, w), (_, taps) = ctx.saved_tensors, ctx.sizes
     ops, (for_y, for_w, *_) = torch.ops.torch_utils, ctx.needs_input_grad
     dy = ops.conv2d(dx, w, *ctx.options) if for_y else None
-    dw = ops.conv2d_weight(dx, y, w.shape[2:], *ctx.options) if for_w and _weight_gradients else None
+    dw = ops.conv2d_weight(dx, y, taps, *ctx.options) if for_w and _weight_gradients else None
     return dy, dw, None, None, None, None
 
 
 def _weight_backward(ctx: Any, dw: Tensor | None) -> tuple[Tensor | None, ...]:
     if dw is None:
         return (None,) * 6
-    x, y = ctx.saved_tensors
+    (x, y), (size, _) = ctx.saved_tensors, ctx.sizes
     ops, (for_x, for_y, *_) = torch.ops.torch_utils, ctx.needs_input_grad
-    dx = ops.conv2d_input(y, dw, x.shape[2:], *ctx.options) if for_x else None
+    dx = ops.conv2d_input(y, dw, size, *ctx.options) if for_x else None
     dy = ops.conv2d(x, dw, *ctx.options) if for_y else None
     return dx, dy, None, None, None, None
 
