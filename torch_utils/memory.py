@@ -7,7 +7,7 @@ import sys
 _MALLOPT = {
     -4: 0,          # M_MMAP_MAX: map no block on its own, which would be unmapped when freed
     -1: 2**31 - 1,  # M_TRIM_THRESHOLD: never give back the top of the heap; mallopt takes an int
-    -2: 2**26,      # M_TOP_PAD: grow the heap by 64 MiB at once
+    -2: 2**20,      # M_TOP_PAD: grow the heap by 1 MiB at once; with 64 the peak is 0.2 GB higher at 256 px
 }
 
 
