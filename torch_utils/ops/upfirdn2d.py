@@ -70,25 +70,28 @@ def _reference(x: Tensor, f: Tensor | None, up: Sequence[int], down: Sequence[in
     fmt = _memory_format(x)
     if f is None:
         f = torch.ones(1, 1, device=x.device)
-    taps = f if flip_filter else f.flip(tuple(range(f.ndim)))
     # Half precision has no fast depthwise convolution on CPUs.
     dtype = torch.float32 if x.device.type == "cpu" and x.dtype in (torch.float16, torch.bfloat16) else x.dtype
-    y = x.to(dtype)
-    if taps.ndim == 2:
-        y = _correlate(y, (taps * gain).to(dtype), up, down, padding)
+    y, f = x.to(dtype), f.to(dtype)
+    scaled = f if gain == 1 else f * gain
+    if f.ndim == 2:
+        y = _filter(y, scaled, up, down, padding, flip_filter)
     else:
         (ux, uy), (dx, dy), (x0, x1, y0, y1) = up, down, padding
-        y = _correlate(y, taps[None, :].to(dtype), (ux, 1), (dx, 1), (x0, x1, 0, 0))
-        y = _correlate(y, (taps * gain)[:, None].to(dtype), (1, uy), (1, dy), (0, 0, y0, y1))
+        y = _filter(y, f[None, :], (ux, 1), (dx, 1), (x0, x1, 0, 0), flip_filter)
+        y = _filter(y, scaled[:, None], (1, uy), (1, dy), (0, 0, y0, y1), flip_filter)
     return y.to(x.dtype).contiguous(memory_format=fmt)
 
 
-def _correlate(x: Tensor, taps: Tensor, up: Sequence[int], down: Sequence[int], padding: Sequence[int]) -> Tensor:
-    """Return one pass with a filter [fh, fw] in correlation order."""
+def _filter(x: Tensor, f: Tensor, up: Sequence[int], down: Sequence[int], padding: Sequence[int],
+            flip_filter: bool) -> Tensor:
+    """Return one pass with a filter [fh, fw]."""
     channels, (ux, uy), (dx, dy), (x0, x1, y0, y1) = x.shape[1], up, down, padding
-    fh, fw = taps.shape
-    weight = taps.expand(channels, 1, fh, fw)
-    if ux == 1 and uy == 1:
+    fh, fw = f.shape
+    by_convolution = ux == 1 and uy == 1
+    # PyTorch's convolution correlates; its transposed one, which adds a filter at every sample, convolves.
+    weight = (f if flip_filter == by_convolution else f.flip((0, 1))).expand(channels, 1, fh, fw)
+    if by_convolution:
         inner = (y0, x0) if y0 == y1 >= 0 and x0 == x1 >= 0 else (0, 0)
         if inner != (y0, x0) or x0 != x1 or y0 != y1:
             x = F.pad(x, [x0, x1, y0, y1])
@@ -98,7 +101,6 @@ def _correlate(x: Tensor, taps: Tensor, up: Sequence[int], down: Sequence[int], 
     # its own cropping can express that; else the full result is cropped or padded.
     crop, extra = (fh - 1 - y0, fw - 1 - x0), (y1 - y0 + uy - 1, x1 - x0 + ux - 1)
     fits = min(crop) >= 0 and 0 <= extra[0] < max(uy, 1) and 0 <= extra[1] < max(ux, 1)
-    weight = weight.flip((2, 3))
     if fits:
         y = F.conv_transpose2d(x, weight, stride=(uy, ux), padding=crop, output_padding=extra, groups=channels)
     else:
