@@ -10,6 +10,7 @@ import click
 from dnnlib.errors import UserError
 from dnnlib.text import suggest
 from stylegan_oct import __version__
+from torch_utils.memory import keep_freed_memory
 
 # OpenMP's threads wait for each other in a loop, by default so long that another program on one of the cores slows
 # training more than tenfold; this short wait costs nothing on a quiet machine. Read when torch is imported.
@@ -83,6 +84,7 @@ class LazyGroup(click.Group):
 @click.version_option(__version__, prog_name="stylegan-oct")
 def main() -> None:
     """Learn, draw and explore synthetic retinal OCT scans (CNV, DME, DRUSEN, NORMAL)."""
+    keep_freed_memory()
 
 
 if __name__ == "__main__":
