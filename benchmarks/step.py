@@ -14,7 +14,6 @@ import os
 import resource
 import statistics
 import time
-from collections.abc import Callable
 
 import torch
 
@@ -22,8 +21,11 @@ from stylegan_oct.config import AugmentConfig, DataConfig, DiscriminatorConfig, 
 from stylegan_oct.training.launch import set_up_device
 from stylegan_oct.training.state import create_state
 from stylegan_oct.training.steps import Microbatch, Steps
-from torch_utils.distributed import init_world
+from torch_utils.distributed import World, init_world
+from torch_utils.memory import keep_freed_memory
 from torch_utils.stats import Stats
+
+Times = tuple[float, float]  # elapsed and CPU time, seconds
 
 
 def matrix_product() -> float:
@@ -37,6 +39,20 @@ def matrix_product() -> float:
 
 def main() -> None:
     """Print milliseconds by phase, seconds per image and peak memory."""
+    args = arguments()
+    world = init_world()
+    torch.set_num_threads(args.threads or max((os.cpu_count() or 1) // world.size, 1))
+    keep_freed_memory()
+    config = configuration(args, world)
+    set_up_device(config, world)
+    times, floor = measure(config, world, args.repeat)
+    world.close()
+    if world.is_first:
+        report(times, floor, config, world)
+
+
+def arguments() -> argparse.Namespace:
+    """Return what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--resolution", type=int, default=64)
     parser.add_argument("--base", type=int, default=4096)
@@ -48,64 +64,69 @@ def main() -> None:
     parser.add_argument("--threads", type=int, help="default: the cores, shared among the processes")
     parser.add_argument("--precision", default="auto", choices=["auto", "fp32", "fp16", "bf16"])
     parser.add_argument("--tf32", action="store_true")
-    args = parser.parse_args()
+    return parser.parse_args()
 
-    world = init_world()
-    torch.set_num_threads(args.threads or max((os.cpu_count() or 1) // world.size, 1))
-    share = args.batch // world.size
+
+def configuration(args: argparse.Namespace, world: World) -> TrainConfig:
+    """Return a run of four classes whose batch is shared by the processes."""
     widths = {"channel_base": args.base, "channel_max": args.max, "mapping_layers": args.mapping}
-    config = TrainConfig(
+    return TrainConfig(
         preset="benchmark", precision=args.precision, tf32=args.tf32, total_kimg=1,
-        batch=args.batch, batch_gpu=share,
+        batch=args.batch, batch_gpu=args.batch // world.size,
         data=DataConfig(path="", fingerprint="", resolution=args.resolution, classes=("a", "b", "c", "d")),
         G=GeneratorConfig(**widths), D=DiscriminatorConfig(**widths), augment=AugmentConfig(mode="fixed", p=args.p))
-    set_up_device(config, world)
+
+
+def measure(config: TrainConfig, world: World, repeat: int) -> tuple[dict[str, list[Times]], list[float]]:
+    """Return the times of every kind of step and of drawing a batch, and GFLOP/s of a matrix product meanwhile."""
     state = create_state(config, world.device, "phantom")
     steps = Steps(config, state, world, Stats(world), torch.arange(4).repeat(100))
-    images = torch.rand(share, 1, args.resolution, args.resolution, device=world.device) * 2 - 1
+    share, resolution = config.batch_gpu, config.data.resolution
+    images = torch.rand(share, 1, resolution, resolution, device=world.device) * 2 - 1
     batch = [Microbatch(world.rank * share, images, torch.arange(share) % 4)]
 
-    def once(phase: Callable[[list[Microbatch]], None]) -> float:
-        begin = time.perf_counter()
-        phase(batch)
-        if world.device.type == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter() - begin
-
-    floor: list[float] = []
     def draw(_: list[Microbatch]) -> None:
         with torch.inference_mode():
             state.G(torch.randn(share, state.G.z_dim, device=world.device), torch.arange(share) % 4)
 
     phases = {"Gmain": steps.generator, "Greg": steps.path_length, "Dmain": steps.discriminator, "Dreg": steps.r1,
               "draw": draw}
-    times: dict[str, list[float]] = {name: [] for name in phases}
-    for number in range(args.repeat + 2):
+    times: dict[str, list[Times]] = {name: [] for name in phases}
+    floor: list[float] = []
+    for number in range(repeat + 2):
         if world.device.type == "cpu":
             floor.append(matrix_product())
         for name, phase in phases.items():
-            seconds = once(phase)
+            begin, begin_cpu = time.perf_counter(), time.process_time()
+            phase(batch)
+            if world.device.type == "cuda":
+                torch.cuda.synchronize()
             if number >= 2:
-                times[name].append(seconds)
-        state.nimg += args.batch
-    median = {name: statistics.median(values) for name, values in times.items()}
-    per_image = (median["Gmain"] + median["Greg"] / config.path_length.interval + median["Dmain"]
-                 + median["Dreg"] / config.r1.interval) / args.batch
-    world.close()
-    if not world.is_first:
-        return
+                times[name].append((time.perf_counter() - begin, time.process_time() - begin_cpu))
+        state.nimg += config.batch
+    return times, floor
+
+
+def report(times: dict[str, list[Times]], floor: list[float], config: TrainConfig, world: World) -> None:
+    """Print what `measure` returned."""
     for name, values in times.items():
-        print(f"{name:6} {1e3 * median[name]:7.0f} ms/batch   ({1e3 * min(values):.0f} to {1e3 * max(values):.0f})")
-    print(f"{per_image:.4f} s/image at {args.resolution} px, batch {args.batch}, {world.size} processes, "
-          f"{torch.get_num_threads()} threads each")
-    print(f"{1e3 * median['draw'] / share:.1f} ms for a drawn picture")
-    if world.device.type == "cpu":
-        print(f"matrix product meanwhile: {statistics.median(floor):.0f} GFLOP/s in float32 with these threads "
-              f"({min(floor):.0f} to {max(floor):.0f})")
+        elapsed = [1e3 * value for value, _ in values]
+        print(f"{name:6} {statistics.median(elapsed):7.0f} ms/batch   ({min(elapsed):.0f} to {max(elapsed):.0f})")
+    elapsed_and_cpu = []
+    for kind in (0, 1):
+        median = {name: statistics.median([value[kind] for value in values]) for name, values in times.items()}
+        elapsed_and_cpu.append((median["Gmain"] + median["Greg"] / config.path_length.interval + median["Dmain"]
+                                + median["Dreg"] / config.r1.interval) / config.batch)
+    drawn = 1e3 * statistics.median([value for value, _ in times["draw"]]) / config.batch_gpu
+    print(f"{elapsed_and_cpu[0]:.4f} s/image at {config.data.resolution} px, batch {config.batch}, {world.size} "
+          f"processes, {torch.get_num_threads()} threads each; CPU time of one {elapsed_and_cpu[1]:.4f} s/image")
+    print(f"{drawn:.1f} ms for a drawn picture")
     if world.device.type == "cuda":
         print(f"peak memory {torch.cuda.max_memory_allocated() / 2**30:.2f} GB on the GPU")
-    else:
-        print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GB")
+        return
+    print(f"matrix product meanwhile: {statistics.median(floor):.0f} GFLOP/s in float32 with these threads "
+          f"({min(floor):.0f} to {max(floor):.0f})")
+    print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GB")
 
 
 if __name__ == "__main__":

@@ -135,8 +135,8 @@ def set_precision(network: nn.Module, precision: Precision) -> None:
 def block_dtype(device_type: str, in_half: bool, precision: Precision) -> torch.dtype:
     """Return what a block computes in.
 
-    On a GPU only the highest resolutions leave float32. On a CPU bfloat16 halves the time of a convolution at every
-    size where the processor knows it, so that all blocks take it; float16 is slow there and stays float32.
+    On a GPU only the highest resolutions leave float32. On a CPU bfloat16 saves time at every size where the
+    processor knows it, so that all blocks take it; float16 is slow there and stays float32.
     """
     if precision == "bf16" and (in_half or device_type == "cpu"):
         return torch.bfloat16

@@ -24,7 +24,6 @@ from stylegan_oct.training import loop
 from stylegan_oct.training.quality import check_metrics
 from torch_utils import checkpoint
 from torch_utils.distributed import World
-from torch_utils.memory import keep_freed_memory
 from torch_utils.precision import allow_tf32
 
 log = logging.getLogger(__name__)
@@ -138,7 +137,6 @@ def choose_run(config: TrainConfig, outdir: Path, *, new: bool) -> Choice:
 def set_up_device(config: TrainConfig, world: World) -> None:
     """Set what this process's device computes with, for a whole run."""
     if world.device.type == "cpu":
-        keep_freed_memory()
         return
     torch.backends.cudnn.benchmark = True  # every step has the same shapes
     allow_tf32(config.tf32)

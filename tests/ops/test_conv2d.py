@@ -104,6 +104,7 @@ def test_minimal_filtering_is_left_where_it_does_not_pay():
             "taps": winograd.pays(images, (256, 256, 1, 1), channels=256),
             "side": winograd.pays(images[:, :, :15].contiguous(memory_format=torch.channels_last), (256, 256, 3, 3),
                                   channels=256),
+            "empty": winograd.pays(images[:0], (256, 256, 3, 3), channels=256),
             "precision": winograd.pays(images.bfloat16(), (256, 256, 3, 3), channels=256),
             "double": winograd.pays(images.double(), (256, 256, 3, 3), channels=256),
             "layout": winograd.pays(images.contiguous(), (256, 256, 3, 3), channels=256)}
@@ -134,3 +135,13 @@ def test_weight_gradients_come_back_after_an_error():
     w = torch.randn(1, 1, 1, 1, requires_grad=True)
     conv2d(torch.randn(1, 1, 2, 2), w).sum().backward()
     assert w.grad is not None
+
+
+@pytest.mark.parametrize("shape", LARGE.values(), ids=LARGE)
+def test_no_images_give_none_and_weights_without_gradient(shape):
+    *_, stride, padding, groups = shape
+    x, w, _ = (t.float() for t in operands((0, *shape[1:])))
+    x, w = x.requires_grad_(True), w.requires_grad_(True)
+    y = conv2d(x, w, stride=stride, padding=padding, groups=groups)
+    y.sum().backward()
+    assert len(y) == 0 and x.grad.shape == x.shape and not w.grad.any()

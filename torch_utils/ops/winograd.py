@@ -40,7 +40,7 @@ MIN_CHANNELS_OF_WEIGHTS = 128  # likewise for the gradient of the weights, which
 
 def pays(x: Tensor, weights: Sequence[int], *, channels: int) -> bool:
     """Return whether a convolution of `x` with weights of a shape [O, I, kh, kw] is faster this way."""
-    return (x.dtype == torch.float32 and tuple(weights[2:]) == (3, 3) and min(weights[:2]) >= channels
+    return (len(x) > 0 and x.dtype == torch.float32 and tuple(weights[2:]) == (3, 3) and min(weights[:2]) >= channels
             and min(x.shape[2:]) >= MIN_SIDE and x.is_contiguous(memory_format=torch.channels_last))
 
 
