@@ -38,7 +38,7 @@ from torch_utils.stats import Stats
 NODE = 8  # GPUs in a computer
 # Bytes a second in one direction, and seconds until the first byte arrives.
 LINKS = {"NVLink": (450e9, 3e-6), "PCIe 4": (25e9, 5e-6), "400 Gb/s": (50e9, 10e-6), "100 Gb/s": (12.5e9, 10e-6)}
-# Of the host for an op: no batch is faster than all of its ops. Estimated: one core here takes 104 ms for
+# Of the host for an op: no batch is faster than all of its ops. Estimated: one core here takes 102 ms for
 # the 2500 ops of a batch of one-channel networks at 64 px, small convolutions included.
 LAUNCH_SEC = 15e-6
 
