@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from dnnlib.progress import progress_bar
-from stylegan_oct.config import PRESETS, DataConfig
+from stylegan_oct.config import DataConfig
 from stylegan_oct.data.archive import Archive
 from stylegan_oct.data.phantom_archive import write_phantom_archive
 from stylegan_oct.export import draw, report
@@ -24,6 +24,7 @@ from stylegan_oct.export.prepare import Settings
 from stylegan_oct.metrics.pictures import ArchivePictures
 from stylegan_oct.model import OctGenerator, generator_header, read_info
 from stylegan_oct.networks.generator import Generator
+from stylegan_oct.presets import PRESETS
 from torch_utils.distributed import init_world
 
 CLASSES = ("CNV", "DME", "DRUSEN", "NORMAL")

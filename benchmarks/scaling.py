@@ -26,7 +26,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dnnlib.config import override
-from stylegan_oct.config import PRESETS, AugmentConfig, DataConfig, DiscriminatorConfig, GeneratorConfig, TrainConfig
+from stylegan_oct.config import AugmentConfig, DataConfig, DiscriminatorConfig, GeneratorConfig, TrainConfig
+from stylegan_oct.presets import PRESETS
 from stylegan_oct.training import steps as steps_module
 from stylegan_oct.training.state import create_state
 from stylegan_oct.training.steps import Microbatch, Phase, Steps

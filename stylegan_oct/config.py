@@ -1,21 +1,28 @@
-"""Everything that decides a training run, and the presets.
+"""Everything that decides a training run; `stylegan_oct.presets` has the usual ones.
 
 Constants of the method: Karras et al. 2020, "Analyzing and Improving the Image Quality of StyleGAN" (SG2) and
 "Training Generative Adversarial Networks with Limited Data" (ADA).
 """
 
 import dataclasses
+import itertools
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from dnnlib.config import to_dict
 from dnnlib.errors import ConfigError
 from stylegan_oct.augment.spec import parse_groups
+from stylegan_oct.networks.sizes import block_resolutions, channels_at
 
 Architecture = Literal["orig", "skip", "resnet"]
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
+
+
+def _check_resolution(resolution: int) -> None:
+    if resolution not in {2**n for n in range(3, 11)}:
+        raise ConfigError(f"The resolution must be a power of two from 8 to 1024; got {resolution}. "
+                          "Convert the scans with --resolution 256.")
 
 
 def _at_least(name: str, value: float, least: float) -> None:
@@ -45,11 +52,13 @@ class GeneratorConfig:
     z_dim: int = 512
     w_dim: int = 512
     mapping_layers: int = 8
-    channel_base: int = 16384        # channels at resolution r: min(channel_base / r, channel_max)
+    channel_base: int = 16384        # channels at resolution r: channel_base / r, within the next two
     channel_max: int = 512
+    channel_min: int = 1
     architecture: Architecture = "skip"
     num_fp16_res: int = 4            # highest resolutions in float16 on a GPU; float32 on a CPU
     conv_clamp: float = 256.0
+    speckle: bool = False            # noise after the last convolution, as strong as the features say
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,6 +68,7 @@ class DiscriminatorConfig:
     mapping_layers: int = 8
     channel_base: int = 16384
     channel_max: int = 512
+    channel_min: int = 1
     architecture: Architecture = "resnet"
     num_fp16_res: int = 4
     conv_clamp: float = 256.0
@@ -153,8 +163,32 @@ class SaveConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class StageConfig:
+    """A part of a run before its last, at a smaller resolution (Karras et al. 2018, "Progressive Growing of GANs").
+
+    It learns from the same pictures, averaged by area. The next stage begins with its averaged generator and its
+    discriminator; layers of resolutions that it had not are new.
+    """
+
+    resolution: int
+    kimg: float                      # length
+    gamma: float                     # weight of R1: smaller pictures need less
+    lr: float                        # of both networks
+
+    def __post_init__(self) -> None:
+        _check_resolution(self.resolution)
+        _at_least("grow.gamma", self.gamma, 0)
+        if not (self.kimg > 0 and self.lr > 0):
+            raise ConfigError(f"The length and the learning rate of the stage at {self.resolution} px must be above 0; "
+                              f"got {self.kimg:g} and {self.lr:g}.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TrainConfig:
-    """A whole run. Two runs with equal `identity()` learn the same."""
+    """A whole run. Two runs with equal `identity()` learn the same.
+
+    With `grow` the other fields are those of the last stage, and `total_kimg` counts the images of all.
+    """
 
     preset: str
     data: DataConfig
@@ -173,14 +207,13 @@ class TrainConfig:
     tf32: bool = False               # let a GPU round the factors of float32 products to 10 bits
     style_mixing: float = 0.9        # probability of mixing two latents
     seed: int = 0
+    grow: tuple[StageConfig, ...] = ()  # stages before the last, their resolutions rising
     start_from: str | None = None    # checkpoint whose weights the run begins with
     start_sha256: str | None = None  # of that checkpoint's generator
 
     def __post_init__(self) -> None:
-        resolution = self.data.resolution
-        if resolution not in {2**n for n in range(3, 11)}:
-            raise ConfigError(f"The resolution must be a power of two from 8 to 1024; got {resolution}. "
-                              "Convert the scans with --resolution 256.")
+        _check_resolution(self.data.resolution)
+        self._check_stages()
         _at_least("batch_gpu", self.batch_gpu, 1)
         _at_least("batch", self.batch, 1)
         if self.batch % self.batch_gpu:
@@ -191,6 +224,36 @@ class TrainConfig:
         if self.batch_gpu % group:
             raise ConfigError(f"batch-gpu must be a multiple of the minibatch-std group of {group}; got "
                               f"{self.batch_gpu}. Try --batch-gpu {math.ceil(self.batch_gpu / group) * group}.")
+
+    def _check_stages(self) -> None:
+        rising = [stage.resolution for stage in self.grow] + [self.data.resolution]
+        if any(low >= high for low, high in itertools.pairwise(rising)):
+            raise ConfigError(f"The resolutions of the stages must rise up to that of the run; got "
+                              f"{', '.join(map(str, rising))}. Try --grow 64,{self.data.resolution}.")
+        before = sum(stage.kimg for stage in self.grow)
+        if before >= self.total_kimg:
+            raise ConfigError(f"Stages below {self.data.resolution} px take {before:g} of {self.total_kimg:g} kimg, "
+                              "so that the last never begins. Give more --kimg, or shorter stages such as --grow "
+                              f"{rising[0]}:{self.total_kimg / 3:.3g},{self.data.resolution}.")
+
+    def stages(self) -> list["TrainConfig"]:
+        """Return the stages, each as a run of its own that ends when `total_kimg` images of all have been shown."""
+        stages, end = [], 0.0
+        for stage in self.grow:
+            end += stage.kimg
+            stages.append(dataclasses.replace(
+                self, grow=(), total_kimg=end, data=dataclasses.replace(self.data, resolution=stage.resolution),
+                r1=dataclasses.replace(self.r1, gamma=stage.gamma),
+                optimizer=dataclasses.replace(self.optimizer, G_lr=stage.lr, D_lr=stage.lr),
+                save=dataclasses.replace(self.save, metrics=(), best_by="")))
+        return [*stages, dataclasses.replace(self, grow=())]
+
+    def feature_numbers(self) -> int:
+        """Return how many numbers the feature maps of one picture hold: what a step's memory and time grow with."""
+        resolutions = block_resolutions(self.data.resolution)
+        widths = [{name: getattr(part, name) for name in ("channel_base", "channel_max", "channel_min")}
+                  for part in (self.G, self.D)]
+        return sum(channels_at(r, **bounds) * r**2 for r in resolutions for bounds in widths)
 
     @property
     def total_nimg(self) -> int:
@@ -208,112 +271,3 @@ class TrainConfig:
         for key in ("path", "workers", "cache"):
             del data["data"][key]
         return data
-
-
-Preset = Callable[[DataConfig, int], TrainConfig]
-
-
-def _network(channel_base: int, mapping: int, group: int, *,
-             d_architecture: Architecture = "resnet") -> dict[str, Any]:
-    return {"G": GeneratorConfig(channel_base=channel_base, mapping_layers=mapping),
-            "D": DiscriminatorConfig(channel_base=channel_base, mbstd_group_size=group, architecture=d_architecture)}
-
-
-def _learning(lr: float, gamma: float, ema_kimg: float, ramp: float | None) -> dict[str, Any]:
-    return {"optimizer": OptimizerConfig(G_lr=lr, D_lr=lr), "r1": R1Config(gamma=gamma),
-            "ema": EmaConfig(kimg=ema_kimg, ramp=ramp)}
-
-
-def _fixed(name: str, *, kimg: float, batch: int, gpus: int, group: int, base: int, lr: float, gamma: float, ema: float,
-           ramp: float | None = None, mapping: int = 8, d_architecture: Architecture = "resnet", **more: Any) -> Preset:
-    """Return a preset whose numbers do not depend on the data, as the papers' experiments."""
-
-    def build(data: DataConfig, _: int) -> TrainConfig:
-        return TrainConfig(preset=name, data=data, batch=batch, batch_gpu=batch // gpus, total_kimg=kimg,
-                           **_network(base, mapping, group, d_architecture=d_architecture),
-                           **_learning(lr, gamma, ema, ramp), **more)
-
-    return build
-
-
-def heuristic_gamma(resolution: int, batch: int) -> float:
-    """Return the R1 weight of the `auto` rule: larger images and smaller batches need more."""
-    return 0.0002 * resolution**2 / batch
-
-
-def _auto(data: DataConfig, gpus: int) -> TrainConfig:
-    """Return the rule of the official `auto` preset for this resolution and number of GPUs."""
-    resolution = data.resolution
-    batch = max(min(gpus * min(4096 // resolution, 32), 64), gpus)
-    return TrainConfig(preset="auto", data=data, batch=batch, batch_gpu=batch // gpus, total_kimg=25000,
-                       **_network(32768 if resolution >= 512 else 16384, 2, min(batch // gpus, 4)),
-                       **_learning(0.002 if resolution >= 1024 else 0.0025, heuristic_gamma(resolution, batch),
-                                   batch * 10 / 32, 0.05))
-
-
-def _oct(name: str, base: int, batch: int, kimg: float) -> Preset:
-    """Return our preset for one or two GPUs: the `auto` rule at a steady batch, whatever the number of GPUs."""
-
-    def build(data: DataConfig, gpus: int) -> TrainConfig:
-        batch_gpu = min(batch // max(gpus, 1), 16)
-        return TrainConfig(preset=name, data=data, batch=batch, batch_gpu=batch_gpu, total_kimg=kimg,
-                           **_network(base, 8, 4),
-                           **_learning(0.0025, heuristic_gamma(data.resolution, batch), batch * 10 / 32, 0.05))
-
-    return build
-
-
-def _small(name: str, channel_base: int, channel_max: int, kimg: float, *, lr: float, gamma: float,
-           **more: Any) -> Preset:
-    """Return a preset for 64 px on a CPU: small batches, so that there are many updates in little time."""
-    widths: dict[str, Any] = {"channel_base": channel_base, "channel_max": channel_max}
-
-    def build(data: DataConfig, _: int) -> TrainConfig:
-        return TrainConfig(preset=name, data=data, batch=8, batch_gpu=8, total_kimg=kimg, style_mixing=0.0,
-                           G=GeneratorConfig(mapping_layers=2, **widths),
-                           D=DiscriminatorConfig(mapping_layers=1, **widths),
-                           **_learning(lr, gamma, 2.0, 0.1), **more)
-
-    return build
-
-
-PRESETS: dict[str, Preset] = {
-    "demo": _small("demo", 1024, 64, 26, lr=0.0035, gamma=0.05, path_length=PathLengthConfig(weight=0),
-                   save=SaveConfig(tick_kimg=0.4, snapshot_kimg=4, every_min=2)),
-    "oct64": _small("oct64", 2048, 128, 400, lr=0.0025, gamma=0.1,
-                    save=SaveConfig(tick_kimg=1, snapshot_kimg=20, every_min=5)),
-    "oct256": _oct("oct256", 16384, 32, 10000),
-    "oct512": _oct("oct512", 32768, 32, 10000),
-    "auto": _auto,
-    "stylegan2": _fixed("stylegan2", kimg=25000, batch=32, gpus=8, group=4, base=32768, lr=0.002, gamma=10, ema=10),
-    "paper256": _fixed("paper256", kimg=25000, batch=64, gpus=8, group=8, base=16384, lr=0.0025, gamma=1, ema=20),
-    "paper512": _fixed("paper512", kimg=25000, batch=64, gpus=8, group=8, base=32768, lr=0.0025, gamma=0.5, ema=20),
-    "paper1024": _fixed("paper1024", kimg=25000, batch=32, gpus=8, group=4, base=32768, lr=0.002, gamma=2, ema=10),
-    "cifar": _fixed("cifar", kimg=100000, batch=64, gpus=2, group=32, base=32768, lr=0.0025, gamma=0.01, ema=500,
-                    ramp=0.05, mapping=2, d_architecture="orig", style_mixing=0.0,
-                    path_length=PathLengthConfig(weight=0)),
-}
-
-
-def default_preset(resolution: int) -> str:
-    """Return the preset that `train` takes when none is named."""
-    return "demo" if resolution <= 64 else "oct512" if resolution >= 512 else "oct256"
-
-
-def fit_to_device(config: TrainConfig, most: int, *, on_gpu: bool, processes: int) -> TrainConfig:
-    """Return the configuration with the largest micro-batch up to `most` that fits device and number of processes.
-
-    On a CPU a micro-batch holds at most 16 images up to 64 px, 4 above, so that 256 px trains within a few GB.
-
-    Raises:
-        ConfigError: no micro-batch divides the batch over so many processes.
-    """
-    if config.batch % processes:
-        raise ConfigError(f"batch must be a multiple of the {processes} processes; got {config.batch}. "
-                          f"Try --batch {math.ceil(config.batch / processes) * processes}.")
-    if not on_gpu:
-        most = min(most, 16 if config.data.resolution <= 64 else 4)
-    share = config.batch // processes
-    group = config.D.mbstd_group_size
-    sizes = [n for n in range(1, min(most, share) + 1) if share % n == 0 and n % min(group, n) == 0]
-    return dataclasses.replace(config, batch_gpu=sizes[-1])

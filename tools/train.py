@@ -11,7 +11,8 @@ from dnnlib.config import parse_setting, to_json
 from dnnlib.progress import progress_bar
 from dnnlib.text import format_nimg
 from stylegan_oct.classes import CLASSES
-from stylegan_oct.config import PRESETS, DataConfig, TrainConfig
+from stylegan_oct.config import DataConfig, TrainConfig
+from stylegan_oct.presets import PRESETS
 from tools._options import device_option
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ Examples:
 @click.option("--outdir", type=click.Path(path_type=Path), default=Path("runs"), show_default=True,
               help="Where the runs are.")
 @click.option("--new", is_flag=True, help="Start another run even if one with this configuration is unfinished.")
+@click.option("--grow", metavar="STAGES", help="Learn smaller pictures first: 64,256 or 64:30,256 (kimg), or off. "
+              "[default: as the preset, off with --start-from]")
 @click.option("--start-from", metavar="PATH", help="Begin with the weights of this checkpoint or run (transfer).")
 @click.option("--batch", type=click.IntRange(min=1), help="Images per update.")
 @click.option("--batch-gpu", type=click.IntRange(min=1), help="Images at once on one GPU; less needs less memory.")

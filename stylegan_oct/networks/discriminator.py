@@ -13,11 +13,10 @@ from stylegan_oct.networks.layers import (
     FullyConnectedLayer,
     MixedPrecisionBlock,
     as_float32,
-    block_resolutions,
-    channels_at,
     fp16_blocks,
 )
 from stylegan_oct.networks.mapping import MappingNetwork
+from stylegan_oct.networks.sizes import block_resolutions, channels_at
 from torch_utils.checks import assert_shape
 from torch_utils.ops.filters import setup_filter
 from torch_utils.ops.upfirdn2d import downsample2d
@@ -146,7 +145,7 @@ class Discriminator(nn.Module):
         img_resolution: power of two from 8 to 1024.
         img_channels: of the image.
         mapping_layers: fully connected layers between the label's embedding and the projection.
-        channel_base, channel_max: feature maps at resolution r are min(channel_base / r, channel_max).
+        channel_base, channel_max, channel_min: feature maps at resolution r are channel_base / r within these bounds.
         architecture: "orig" one fromRGB at the start, "skip" one a block, "resnet" shortcuts.
         num_fp16_res: how many of the highest resolutions run in float16 on a GPU.
         conv_clamp: bound on the absolute value of features; None is none.
@@ -160,13 +159,13 @@ class Discriminator(nn.Module):
     def __init__(self, *, c_dim: int, img_resolution: int, img_channels: int, mapping_layers: int, channel_base: int,
                  channel_max: int, architecture: Architecture = "resnet", num_fp16_res: int = 0,
                  conv_clamp: float | None = 256.0, cmap_dim: int | None = None, mbstd_group_size: int | None = 4,
-                 mbstd_channels: int = 1) -> None:
+                 mbstd_channels: int = 1, channel_min: int = 1) -> None:
         super().__init__()
         self.c_dim, self.img_resolution, self.img_channels = c_dim, img_resolution, img_channels
         self.resolutions = block_resolutions(img_resolution)[:0:-1]
         halves = fp16_blocks(img_resolution, num_fp16_res)
-        widths = {resolution: channels_at(resolution, channel_base=channel_base, channel_max=channel_max)
-                  for resolution in (*self.resolutions, 4)}
+        widths = {resolution: channels_at(resolution, channel_base=channel_base, channel_max=channel_max,
+                                          channel_min=channel_min) for resolution in (*self.resolutions, 4)}
         for resolution in self.resolutions:
             self.add_module(f"b{resolution}", DiscriminatorBlock(
                 widths[resolution], widths[resolution // 2], img_channels=img_channels,

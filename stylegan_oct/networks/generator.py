@@ -16,23 +16,26 @@ class Generator(nn.Module):
         img_resolution: power of two from 8 to 1024.
         img_channels: of the image.
         mapping_layers: fully connected layers of the mapping network.
-        channel_base, channel_max: feature maps at resolution r are min(channel_base / r, channel_max).
+        channel_base, channel_max, channel_min: feature maps at resolution r are channel_base / r within these bounds.
         architecture: of the synthesis network: "orig" one toRGB at the end, "skip" one a block, "resnet" shortcuts.
         num_fp16_res: how many of the highest resolutions run in float16 on a GPU.
         conv_clamp: bound on the absolute value of features; None is none.
+        speckle: end with a `SpeckleLayer`.
     Raises:
         ConfigError: the resolution is not allowed.
     """
 
     def __init__(self, *, z_dim: int, c_dim: int, w_dim: int, img_resolution: int, img_channels: int,
                  mapping_layers: int, channel_base: int, channel_max: int, architecture: Architecture = "skip",
-                 num_fp16_res: int = 0, conv_clamp: float | None = 256.0) -> None:
+                 num_fp16_res: int = 0, conv_clamp: float | None = 256.0, channel_min: int = 1,
+                 speckle: bool = False) -> None:
         super().__init__()
         self.z_dim, self.c_dim, self.w_dim = z_dim, c_dim, w_dim
         self.img_resolution, self.img_channels = img_resolution, img_channels
         self.synthesis = SynthesisNetwork(
             w_dim=w_dim, img_resolution=img_resolution, img_channels=img_channels, channel_base=channel_base,
-            channel_max=channel_max, architecture=architecture, num_fp16_res=num_fp16_res, conv_clamp=conv_clamp)
+            channel_max=channel_max, channel_min=channel_min, architecture=architecture, num_fp16_res=num_fp16_res,
+            conv_clamp=conv_clamp, speckle=speckle)
         self.num_ws = self.synthesis.num_ws
         self.mapping = MappingNetwork(z_dim, c_dim, w_dim, num_ws=self.num_ws, num_layers=mapping_layers)
 

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from dnnlib.errors import ConfigError
+from stylegan_oct.networks.sizes import block_resolutions
 from torch_utils.checks import assert_shape
 from torch_utils.ops.bias_act import bias_act
 from torch_utils.ops.conv2d_resample import conv2d_resample
@@ -101,22 +101,6 @@ def label_vectors(c: Tensor, c_dim: int) -> Tensor:
         return nn.functional.one_hot(c.long(), c_dim).to(torch.float32)
     assert_shape(c, [None, c_dim])
     return c.to(torch.float32)
-
-
-def block_resolutions(img_resolution: int) -> list[int]:
-    """Return 4, 8 .. img_resolution.
-
-    Raises:
-        ConfigError: it is no power of two from 8 to 1024.
-    """
-    if img_resolution not in (8, 16, 32, 64, 128, 256, 512, 1024):
-        raise ConfigError(f"The resolution must be a power of two from 8 to 1024; got {img_resolution}.")
-    return [2**power for power in range(2, img_resolution.bit_length())]
-
-
-def channels_at(resolution: int, *, channel_base: int, channel_max: int) -> int:
-    """Return the number of feature maps of a block."""
-    return min(channel_base // resolution, channel_max)
 
 
 def fp16_blocks(img_resolution: int, num_fp16_res: int) -> set[int]:

@@ -13,17 +13,18 @@ from stylegan_oct.networks.layers import (
     FullyConnectedLayer,
     MixedPrecisionBlock,
     as_float32,
-    block_resolutions,
-    channels_at,
     fp16_blocks,
 )
 from stylegan_oct.networks.modulation import modulated_conv2d
+from stylegan_oct.networks.sizes import block_resolutions, channels_at
 from torch_utils.checks import assert_shape
 from torch_utils.ops.bias_act import bias_act
+from torch_utils.ops.conv2d import conv2d
 from torch_utils.ops.filters import setup_filter
 from torch_utils.ops.upfirdn2d import upsample2d
 
 NoiseMode = Literal["random", "const", "none"]
+SPECKLE_START = 0.05  # strength at the start, of a range of 2
 
 
 class SynthesisLayer(nn.Module):
@@ -76,6 +77,47 @@ class ToRGBLayer(nn.Module):
         return bias_act(y, self.bias, clamp=self.conv_clamp)
 
 
+class SpeckleLayer(nn.Module):
+    """Speckle: noise whose strength at each pixel is drawn from the features there.
+
+    Speckle multiplies: its strength follows the light that comes back. The noise of the layers below is equally
+    strong at every pixel and in every feature map, and hundreds of maps can undo that; the few of a small network's
+    last layers cannot, and leave it unused. Here the strength is a picture of its own, and a grain of 3 x 3 is learned.
+
+    Args:
+        in_channels: feature maps of the last layer.
+        img_channels: of the image.
+        w_dim: size of w.
+        resolution: of the image.
+    """
+
+    noise_const: Tensor
+
+    def __init__(self, in_channels: int, img_channels: int, *, w_dim: int, resolution: int,
+                 conv_clamp: float | None = None) -> None:
+        super().__init__()
+        self.resolution = resolution
+        self.strength = ToRGBLayer(in_channels, img_channels, w_dim=w_dim, conv_clamp=conv_clamp)
+        nn.init.zeros_(self.strength.weight)
+        # Not 0: noise of either sign looks alike, so that no gradient would lead away from there.
+        nn.init.constant_(self.strength.bias, SPECKLE_START)
+        self.grain = nn.Parameter(torch.zeros(1, 1, 3, 3))
+        with torch.no_grad():
+            self.grain[0, 0, 1, 1] = 1
+        self.register_buffer("noise_const", torch.randn(resolution, resolution))
+
+    def forward(self, x: Tensor, w: Tensor, *, noise_mode: NoiseMode) -> Tensor | None:
+        """Return what is added to the image [N, img_channels, R, R], float32, for x [N, in_channels, R, R]."""
+        if noise_mode == "none":
+            return None
+        if noise_mode == "const":
+            noise = self.noise_const[None, None]
+        else:
+            noise = torch.randn(len(x), 1, self.resolution, self.resolution, device=x.device)
+        strength: Tensor = self.strength(x, w).to(torch.float32, memory_format=torch.contiguous_format)
+        return strength * conv2d(noise, self.grain, padding=(1, 1))
+
+
 class SynthesisBlock(MixedPrecisionBlock):
     """All layers of one resolution.
 
@@ -83,12 +125,14 @@ class SynthesisBlock(MixedPrecisionBlock):
         in_channels: of the block below; 0 starts from the learned constant.
         out_channels: feature maps of this one.
         is_last: it has the image's resolution.
+        speckle: the last one ends with a `SpeckleLayer`.
     """
 
     resample_filter: Tensor
 
     def __init__(self, in_channels: int, out_channels: int, *, w_dim: int, resolution: int, img_channels: int,
-                 is_last: bool, architecture: Architecture, in_half: bool, conv_clamp: float | None) -> None:
+                 is_last: bool, architecture: Architecture, in_half: bool, conv_clamp: float | None,
+                 speckle: bool = False) -> None:
         super().__init__(in_half)
         self.in_channels, self.architecture = in_channels, architecture
         self.register_buffer("resample_filter", setup_filter(RESAMPLE_TAPS))
@@ -103,6 +147,8 @@ class SynthesisBlock(MixedPrecisionBlock):
         self.has_torgb = is_last or architecture == "skip"
         if self.has_torgb:
             self.torgb = ToRGBLayer(out_channels, img_channels, w_dim=w_dim, conv_clamp=conv_clamp)
+        self.speckle = SpeckleLayer(out_channels, img_channels, w_dim=w_dim, resolution=resolution,
+                                    conv_clamp=conv_clamp) if speckle and is_last else None
         if in_channels > 0 and architecture == "resnet":
             self.skip = Conv2dLayer(in_channels, out_channels, 1, bias=False, up=2)
 
@@ -131,6 +177,9 @@ class SynthesisBlock(MixedPrecisionBlock):
         if self.has_torgb:
             y = self.torgb(x, ws[:, -1]).to(torch.float32, memory_format=torch.contiguous_format)
             img = y if img is None else img + y
+        speckle = None if self.speckle is None else self.speckle(x, ws[:, -1], noise_mode=noise_mode)
+        if speckle is not None:
+            img = img + speckle
         return x, img
 
 
@@ -138,17 +187,20 @@ class SynthesisNetwork(nn.Module):
     """Blocks from 4x4 to the image's resolution. Arguments as those of `Generator`."""
 
     def __init__(self, *, w_dim: int, img_resolution: int, img_channels: int, channel_base: int, channel_max: int,
-                 architecture: Architecture, num_fp16_res: int, conv_clamp: float | None) -> None:
+                 architecture: Architecture, num_fp16_res: int, conv_clamp: float | None, channel_min: int = 1,
+                 speckle: bool = False) -> None:
         super().__init__()
-        self.w_dim, self.resolutions = w_dim, block_resolutions(img_resolution)
+        self.w_dim, self.architecture = w_dim, architecture
+        self.resolutions = block_resolutions(img_resolution)
         halves = fp16_blocks(img_resolution, num_fp16_res)
         in_channels = 0
         for resolution in self.resolutions:
-            out_channels = channels_at(resolution, channel_base=channel_base, channel_max=channel_max)
+            out_channels = channels_at(resolution, channel_base=channel_base, channel_max=channel_max,
+                                       channel_min=channel_min)
             self.add_module(f"b{resolution}", SynthesisBlock(
                 in_channels, out_channels, w_dim=w_dim, resolution=resolution, img_channels=img_channels,
                 is_last=resolution == img_resolution, architecture=architecture, in_half=resolution in halves,
-                conv_clamp=conv_clamp))
+                conv_clamp=conv_clamp, speckle=speckle))
             in_channels = out_channels
         self.num_ws = 2 * len(self.resolutions)  # two a block, less one at 4x4, and one more for the last toRGB
 

@@ -17,9 +17,10 @@ from dnnlib.config import from_dict, override, to_json
 from dnnlib.errors import ConfigError, DataError, TrainingError
 from dnnlib.files import atomic_write, sha256_of
 from dnnlib.rundir import RunDir, create_run, find_run
-from stylegan_oct.config import PRESETS, DataConfig, TrainConfig, default_preset, fit_to_device
+from stylegan_oct.config import DataConfig, TrainConfig
 from stylegan_oct.data.archive import SYNTHETIC, Archive
 from stylegan_oct.model import find_generator
+from stylegan_oct.presets import PRESETS, default_preset, fit_to_device, parse_grow
 from stylegan_oct.training import loop
 from stylegan_oct.training.quality import check_metrics
 from torch_utils import checkpoint
@@ -29,11 +30,14 @@ from torch_utils.precision import allow_tf32
 log = logging.getLogger(__name__)
 
 # Options of the command that set one field of the configuration.
-OPTION_FIELDS = {"total_kimg": "total_kimg", "start_from": "start_from", "batch": "batch", "batch_gpu": "batch_gpu",
+OPTION_FIELDS = {"total_kimg": "total_kimg", "start_from": "start_from", "grow": "grow", "batch": "batch",
+                 "batch_gpu": "batch_gpu",
                  "gamma": "r1.gamma", "aug": "augment.mode", "aug_groups": "augment.groups", "aug_p": "augment.p",
                  "target": "augment.target", "freeze_d": "D.freeze_layers", "mirror": "data.mirror",
                  "balanced": "data.balanced", "seed": "seed", "precision": "precision", "tf32": "tf32",
                  "metrics": "save.metrics", "metrics_count": "save.metrics_count", "best_by": "save.best_by"}
+
+NARROW = 4_000_000  # numbers in the feature maps of a picture up to which a process a core is better than threads
 
 
 def data_config(archive_path: Path, world: World) -> DataConfig:
@@ -64,9 +68,15 @@ def resolve(data: DataConfig, preset: str | None, changes: Mapping[str, Any], wo
     Raises:
         UserError: an option cannot work, with the nearest that can.
     """
-    base = PRESETS[preset or default_preset(data.resolution)](data, world.size)
+    on_gpu = world.device.type == "cuda"
+    base = PRESETS[preset or default_preset(data.resolution, on_gpu=on_gpu)](data, world.size)
     changes = dict(changes)
-    start = changes.pop("start_from", None)
+    start, grow = changes.pop("start_from", None), changes.pop("grow", None)
+    if grow is None and start is not None:
+        grow = "off"  # whoever has weights to start from has the shapes
+    if grow is not None:
+        stages = parse_grow(grow, base, gamma=changes.get("r1.gamma"))
+        changes["grow"] = [dataclasses.asdict(stage) for stage in stages]
     fitted = changes.get("batch_gpu") is None
     config = override(base, {**changes, "batch_gpu": 1} if fitted else changes)
     check_metrics(config.save.metrics)
@@ -76,7 +86,7 @@ def resolve(data: DataConfig, preset: str | None, changes: Mapping[str, Any], wo
         file = find_generator(Path(start))
         config = dataclasses.replace(config, start_from=str(start), start_sha256=sha256_of(file))
     if fitted:
-        return fit_to_device(config, base.batch_gpu, on_gpu=world.device.type == "cuda", processes=world.size)
+        return fit_to_device(config, base.batch_gpu, on_gpu=on_gpu, processes=world.size)
     if config.batch % (config.batch_gpu * world.size):
         raise ConfigError(f"batch must be a multiple of processes * batch-gpu = {world.size * config.batch_gpu}; got "
                           f"{config.batch}. Leave --batch-gpu out to have it chosen.")
@@ -86,11 +96,11 @@ def resolve(data: DataConfig, preset: str | None, changes: Mapping[str, Any], wo
 def useful_processes(config: TrainConfig, device: torch.device) -> int:
     """Return how many processes on this computer train fastest without being asked for.
 
-    One on a GPU. On a CPU large layers keep all cores busy. Networks of 64 px do better with a process a core, as far
-    as the batch can be shared in groups of the minibatch standard deviation: no faster than threads on a quiet machine,
-    but twice as fast where another program is busy on one of two cores, since processes do not wait in a loop.
+    One on a GPU. On a CPU large layers keep all cores busy. Narrow networks do better with a process a core, as far as
+    the batch can be shared in groups of the minibatch standard deviation: at 64 px no faster than threads on a quiet
+    machine, but twice as fast where another program is busy on one of two cores, since processes do not wait in a loop.
     """
-    if device.type != "cpu" or config.data.resolution > 64:
+    if device.type != "cpu" or config.feature_numbers() > NARROW:
         return 1
     most = min(os.cpu_count() or 1, config.batch // config.D.mbstd_group_size)
     return max(n for n in range(1, max(most, 1) + 1) if config.batch % n == 0)

@@ -1,9 +1,10 @@
 """The training loop: StyleGAN2 with adaptive discriminator augmentation."""
 
+import contextlib
 import itertools
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,13 @@ from dnnlib.rundir import RunDir
 from dnnlib.text import format_seconds
 from stylegan_oct.config import TrainConfig
 from stylegan_oct.data.dataset import ArchiveDataset
+from stylegan_oct.training.bar import Bar, stage_at, work_left
 from stylegan_oct.training.monitor import Monitor
 from stylegan_oct.training.quality import Quality
 from stylegan_oct.training.snapshots import Snapshots
-from stylegan_oct.training.state import State, create_state
+from stylegan_oct.training.state import State, build_networks, create_state
 from stylegan_oct.training.steps import Microbatch, Steps
-from stylegan_oct.training.transfer import start_from
+from stylegan_oct.training.transfer import grow_from, start_from
 from torch_utils import checkpoint
 from torch_utils.distributed import World
 from torch_utils.images import to_unit
@@ -51,22 +53,37 @@ def train(config: TrainConfig, run: RunDir, world: World, console: Console) -> O
     Raises:
         UserError: the data, a checkpoint or the disk fails; the last complete checkpoint stays.
     """
+    stages = config.stages()
+    nimg = _shown(run)
+    with Interrupt() as interrupt, Bar(stages, nimg, console if world.is_first else Console(quiet=True)) as bar:
+        if world.is_first and world.device.type == "cpu" and nimg < config.total_nimg:
+            _announce_cpu(stages, nimg)
+        outcome = Outcome(False, nimg, None, None)
+        for stage, begin_nimg in zip(stages, [0, *(stage.total_nimg for stage in stages)], strict=False):
+            if stage.total_nimg > nimg or stage is stages[-1]:
+                outcome = _train_stage(stage, begin_nimg, run, world, bar, interrupt)
+                if not outcome.finished:
+                    break
+    return outcome
+
+
+def _train_stage(config: TrainConfig, begin_nimg: int, run: RunDir, world: World, bar: Bar,
+                 interrupt: Interrupt) -> Outcome:
+    """Train a stage from its beginning, or from the run's newest checkpoint where that lies within."""
     data = config.data
-    dataset = ArchiveDataset(Path(data.path), split="train", mirror=data.mirror, cached=data.cache, world=world)
+    dataset = ArchiveDataset(Path(data.path), split="train", mirror=data.mirror, resolution=data.resolution,
+                             cached=data.cache, world=world)
     state = create_state(config, world.device, dataset.source, dataset.preprocess)
-    _resume_or_start(state, run, world)
+    _resume_or_start(state, begin_nimg, run, world)
     if world.is_first:
         log.info("R1 gamma %g: blurred or drifting samples ask for less, unstable ones for more (docs/training.md)",
                  config.r1.gamma)
     stats = Stats(world)
     steps = Steps(config, state, world, stats, torch.from_numpy(dataset.labels))
-    batches = _batches(config, dataset, state.nimg, world)
     snapshots = Snapshots(config, state.G_ema, dataset) if world.is_first else None
     quality = Quality(config, run, snapshots.G, state.nimg) if snapshots and config.save.metrics else None
-    if world.is_first and world.device.type == "cpu" and state.nimg < config.total_nimg:
-        _announce_cpu(config, state)
-    with Interrupt() as interrupt, Monitor(config, run, state, world, stats, snapshots, console,
-                                             quality) as monitor:
+    with (contextlib.closing(_batches(config, dataset, state.nimg, world)) as batches,
+          Monitor(config, run, state, world, stats, snapshots, bar, quality) as monitor):
         monitor.start()
         while state.nimg < config.total_nimg and not world.any(interrupt.requested):
             batch = next(batches)
@@ -84,24 +101,34 @@ def train(config: TrainConfig, run: RunDir, world: World, console: Console) -> O
                 state.fetch_signs()
             monitor.after_step()
         monitor.save()
+    world.barrier()  # the next stage begins on every process with what the first one has saved
     newest = checkpoint.complete_checkpoints(run.checkpoints)
     return Outcome(state.nimg >= config.total_nimg, state.nimg, monitor.grid, newest[-1] if newest else None)
 
 
-def _resume_or_start(state: State, run: RunDir, world: World) -> None:
-    """Load the newest complete checkpoint of the run, or the weights that the run is to start from."""
+def _shown(run: RunDir) -> int:
+    """Return how many images the newest complete checkpoint of a run has seen."""
     complete = checkpoint.complete_checkpoints(run.checkpoints)
-    if complete:
+    return checkpoint.nimg_of(complete[-1]) if complete else 0
+
+
+def _resume_or_start(state: State, begin_nimg: int, run: RunDir, world: World) -> None:
+    """Load the newest complete checkpoint of the run, or the weights that the run or the stage is to start from."""
+    complete = checkpoint.complete_checkpoints(run.checkpoints)
+    say = log.info if world.is_first else log.debug
+    if complete and checkpoint.nimg_of(complete[-1]) > begin_nimg:
         state.load(complete[-1])
-        if world.is_first:
-            log.info("going on from %s", complete[-1])
+        say("going on from %s", complete[-1])
+    elif complete:
+        report = grow_from(state, complete[-1])
+        say("growing to %d px: %s", state.config.data.resolution, "; ".join(report.lines()))
     elif state.config.start_from:
         for line in start_from(state, Path(state.config.start_from)).lines():
-            if world.is_first:
-                log.info("starting from %s: %s", state.config.start_from, line)
+            say("starting from %s: %s", state.config.start_from, line)
 
 
-def _batches(config: TrainConfig, dataset: ArchiveDataset, start_nimg: int, world: World) -> Iterator[list[Microbatch]]:
+def _batches(config: TrainConfig, dataset: ArchiveDataset, start_nimg: int, world: World,
+             ) -> Generator[list[Microbatch]]:
     """Yield the micro-batches of this process, batch by batch, from an image count on."""
     stream = Stream(dataset.labels, seed=config.seed, balanced=config.data.balanced)
     place = {"rank": world.rank, "world_size": world.size}
@@ -125,36 +152,36 @@ def _readable(micros: Iterator[Any]) -> Iterator[Any]:
         raise DataError(str(error).strip().splitlines()[-1].removeprefix("dnnlib.errors.DataError: ")) from None
 
 
-def _announce_cpu(config: TrainConfig, state: State) -> None:
+def _announce_cpu(stages: Sequence[TrainConfig], nimg: int) -> None:
     """Say that there is no GPU and how long the rest will take."""
-    seconds = estimate_sec_per_image(config, state) * (config.total_nimg - state.nimg)
+    seconds = estimate_sec_per_image(stage_at(stages, nimg + 1)) * work_left(stages, nimg + 1)
     message = f"No GPU: training on the CPU with {torch.get_num_threads()} threads, about {format_seconds(seconds)}."
     if seconds > 86400:
-        message += " That is long; a GPU does it in hours. Try KIMG=10 for a first look, or the demo preset (RES=64)."
+        message += " That is long; a GPU does it in hours. Try a narrower preset: demo256, small512, or demo (RES=64)."
     log.warning(message) if seconds > 86400 else log.info(message)
 
 
-def estimate_sec_per_image(config: TrainConfig, state: State) -> float:
-    """Return the expected seconds per training image, from one forward pass of each network on this machine.
+def estimate_sec_per_image(config: TrainConfig) -> float:
+    """Return the expected seconds per training image on this machine's CPU, from one forward pass of each network.
 
     A training image costs about four passes through G and seven through D in the main steps and R1, and where path
-    lengths are regularised 1.5 more through G. Weights and random numbers of the run are not touched.
+    lengths are regularised 1.5 more through G. Random numbers of the run are not touched.
     """
     n = min(config.batch_gpu, 4)
     labels = torch.zeros(n, len(config.data.classes))
     if config.data.classes:
         labels[:, 0] = 1
-    G, D = state.G_ema, state.D
     passes = 4 + 1.5 * (config.path_length.weight > 0)
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        G, D = build_networks(config, torch.device("cpu"))
 
-    def seconds() -> float:
-        begin = time.perf_counter()
-        images = G(torch.zeros(n, G.z_dim), labels, noise_mode="const")
-        middle = time.perf_counter()
-        D(images, labels)
-        return (passes * (middle - begin) + 7 * (time.perf_counter() - middle)) / n
+        def seconds() -> float:
+            begin = time.perf_counter()
+            images = G(torch.zeros(n, G.z_dim), labels, noise_mode="const")
+            middle = time.perf_counter()
+            D(images, labels)
+            return (passes * (middle - begin) + 7 * (time.perf_counter() - middle)) / n
 
-    with torch.no_grad():
         return min(seconds() for _ in range(3))
 
 

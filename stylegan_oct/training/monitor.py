@@ -9,14 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
 
 from dnnlib.errors import TrainingError
 from dnnlib.logs import append_jsonl, keep_rows
 from dnnlib.rundir import RunDir
-from dnnlib.text import format_seconds
 from stylegan_oct.config import TrainConfig
+from stylegan_oct.training.bar import Bar
 from stylegan_oct.training.quality import Quality
 from stylegan_oct.training.snapshots import Snapshots
 from stylegan_oct.training.state import State
@@ -38,39 +36,31 @@ class Monitor:
     Args:
         config, run, state, world, stats: of the run.
         snapshots: draws the grids; only on the first process.
-        console: where the progress goes.
+        bar: where the progress goes.
         quality: measures the snapshots; only on the first process, and where the run asks for it.
     """
 
     def __init__(self, config: TrainConfig, run: RunDir, state: State, world: World, stats: Stats,
-                 snapshots: Snapshots | None, console: Console, quality: Quality | None = None) -> None:
+                 snapshots: Snapshots | None, bar: Bar, quality: Quality | None = None) -> None:
         self._config, self._run, self._state, self._world = config, run, state, world
-        self._stats, self._snapshots, self._console, self._quality = stats, snapshots, console, quality
+        self._stats, self._snapshots, self._bar, self._quality = stats, snapshots, bar, quality
         self._tick_nimg = max(round(config.save.tick_kimg * 1000 / config.batch), 1) * config.batch
         self._snapshot_nimg = max(round(config.save.snapshot_kimg * 1000 / config.batch), 1) * config.batch
-        self._bar: Progress | None = None
         self._events: Any = None
         self._warned_of_leaks = False
 
     def __enter__(self) -> "Monitor":
         now = time.monotonic()
         self._start = self._tick_start = self._saved = now
-        self._start_nimg = self._tick_start_nimg = self._state.nimg
+        self._tick_start_nimg = self._state.nimg
+        self._bar.begin_stage(self._state.nimg)
         self._latest: dict[str, Moments] = {}
         if self._world.is_first:
             keep_rows(self._run.stats, lambda row: row.get("nimg", 0) <= self._state.nimg)
             self._events = _event_writer(self._run.events, self._state.nimg)
-            if self._console.is_terminal:
-                self._bar = Progress(TextColumn("{task.description}"), BarColumn(bar_width=20),
-                                     TextColumn("{task.fields[text]}"), console=self._console)
-                self._task = self._bar.add_task("training", total=self._config.total_nimg, text="",
-                                                completed=self._state.nimg)
-                self._bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._bar:
-            self._bar.stop()
         if self._events:
             self._events.close()
 
@@ -90,7 +80,8 @@ class Monitor:
         last = nimg >= total
         if nimg % self._tick_nimg == 0 or last:
             self._tick()
-        self._show()
+        if self._world.is_first:
+            self._bar.show(nimg, self._losses())
         if nimg % self._snapshot_nimg == 0 or last:
             self._save_grid()
             self.save()
@@ -128,14 +119,14 @@ class Monitor:
             now = time.monotonic()
             rate = (self._state.nimg - self._tick_start_nimg) / max(now - self._tick_start, 1e-9)
             self._tick_start, self._tick_start_nimg = now, self._state.nimg
-            row = {"nimg": self._state.nimg, "time": time.time(), "img_per_sec": round(rate, 3),
+            row = {"nimg": self._state.nimg, "resolution": self._config.data.resolution, "time": time.time(),
+                   "img_per_sec": round(rate, 3),
                    "elapsed_sec": round(now - self._start, 1), "memory_gb": round(_peak_memory(self._world) / 2**30, 3),
                    "augment_p": self._state.p, "path_length": float(self._state.pl_mean)}
             row.update({name: moments.mean for name, moments in self._latest.items()})
             append_jsonl(self._run.stats, row)
             self._write_events(row)
-            if not self._bar:
-                self._console.print(f"{self._line()}", highlight=False, soft_wrap=True)
+            self._bar.tick(self._state.nimg, self._losses())
         masked = max((self._latest[name].mean for name in self._latest if name.startswith("nonfinite/")), default=0)
         if masked > MASKED_LIMIT:
             raise TrainingError(f"{masked:.0%} of the steps up to {self._state.nimg} images had gradients that are not "
@@ -174,19 +165,11 @@ class Monitor:
             append_jsonl(self._run.stats, row)
             self._write_events(row)
 
-    def _show(self) -> None:
-        if self._bar:
-            self._bar.update(self._task, completed=self._state.nimg, text=self._line())
-
-    def _line(self) -> str:
-        """Return where the run is: kimg, images/s, time left, losses, p."""
-        nimg, total = self._state.nimg, self._config.total_nimg
-        rate = (nimg - self._start_nimg) / max(time.monotonic() - self._start, 1e-9)
-        left = format_seconds((total - nimg) / rate) if rate else "?"
+    def _losses(self) -> str:
+        """Return the losses at the last tick, and p."""
         losses = "".join(f"  {name} {self._latest[key].mean:.2f}"
                          for name, key in (("G", "loss/G"), ("D", "loss/D")) if key in self._latest)
-        return (f"{nimg / 1000:.1f}/{total / 1000:g} kimg  {rate:.1f} images/s  {left} left{losses}  "
-                f"p {self._state.p:.3f}")
+        return f"{losses}  p {self._state.p:.3f}"
 
     def _write_events(self, row: dict[str, Any]) -> None:
         if self._events:

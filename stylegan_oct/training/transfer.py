@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from dnnlib.errors import CheckpointError
 from stylegan_oct.model import find_generator, read_info
+from stylegan_oct.networks.generator import Generator
 from stylegan_oct.training.state import State
-from torch_utils.checkpoint import load_module, read_tensors
+from torch_utils.checkpoint import load_module, read_meta, read_tensors
 
 
 @dataclass
@@ -31,6 +32,22 @@ class TransferReport:
         return result
 
 
+def grow_from(state: State, checkpoint: Path) -> TransferReport:
+    """Begin a stage with the weights, the strength of augmentation and the image count of the one before.
+
+    Args:
+        state: fresh, of the new stage.
+        checkpoint: the last of the stage before.
+    Raises:
+        CheckpointError: it is damaged, or nothing of it fits.
+    """
+    report = start_from(state, checkpoint)
+    meta = read_meta(checkpoint)
+    state.nimg, state.p = int(meta["nimg"]), float(meta["augment_p"])
+    state.controller.load_state_dict(meta["controller"])
+    return report
+
+
 def start_from(state: State, source: Path) -> TransferReport:
     """Load the weights of a checkpoint of any run into a fresh state.
 
@@ -47,6 +64,7 @@ def start_from(state: State, source: Path) -> TransferReport:
     if not fits:
         raise CheckpointError(f"No layer of {file} fits this network. Choose a preset with the same channel_base, or "
                               "another checkpoint to start from.")
+    _begin_with_the_picture_below(state.G_ema, report)
     state.G.load_state_dict(state.G_ema.state_dict())
     discriminator = file.parent / "D.safetensors"
     if discriminator.is_file():
@@ -54,6 +72,22 @@ def start_from(state: State, source: Path) -> TransferReport:
     else:
         report.fresh.append("the whole discriminator (the checkpoint holds none)")
     return report
+
+
+def _begin_with_the_picture_below(G: Generator, report: TransferReport) -> None:
+    """Set the fresh toRGB layers to 0: G draws what it drew before, enlarged, and the new layers add to it from there.
+
+    Only where pictures are sums of those of all resolutions, and above a resolution that was taken over.
+    """
+    if G.synthesis.architecture != "skip":
+        return
+    fresh = set(report.fresh)
+    below = False
+    for resolution in G.synthesis.resolutions:
+        if f"G.synthesis.b{resolution}.torgb.weight" not in fresh:
+            below = True
+        elif below:
+            nn.init.zeros_(G.get_parameter(f"synthesis.b{resolution}.torgb.weight"))
 
 
 def _transfer(network: nn.Module, tensors: Mapping[str, Tensor], old_classes: Sequence[str],

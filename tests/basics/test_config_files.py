@@ -5,7 +5,8 @@ import pytest
 
 from dnnlib.config import from_dict, override, parse_setting, to_dict, to_json
 from dnnlib.errors import ConfigError
-from stylegan_oct.config import PRESETS, DataConfig, TrainConfig, default_preset, fit_to_device, heuristic_gamma
+from stylegan_oct.config import DataConfig, TrainConfig
+from stylegan_oct.presets import AT_ONCE, PRESETS, default_preset, fit_to_device, heuristic_gamma
 
 
 def data(resolution: int = 256) -> DataConfig:
@@ -93,7 +94,7 @@ def test_a_fitted_micro_batch_divides_the_batch_and_the_std_group(name: str, pro
     raw = PRESETS[name](data(), processes)
     config = fit_to_device(raw, raw.batch_gpu, on_gpu=False, processes=processes)
     assert config.batch % (config.batch_gpu * processes) == 0
-    assert config.batch_gpu <= 4
+    assert config.batch_gpu <= 4 or config.batch_gpu * config.feature_numbers() <= AT_ONCE
 
 
 def test_a_batch_that_the_processes_cannot_share_is_refused() -> None:
@@ -111,7 +112,9 @@ def test_identity_ignores_length_places_and_saving_but_not_what_is_learned() -> 
 
 
 def test_the_default_preset_goes_by_the_resolution() -> None:
-    assert [default_preset(r) for r in (64, 128, 256, 512, 1024)] == ["demo", "oct256", "oct256", "oct512", "oct512"]
+    sizes = (64, 128, 256, 512, 1024)
+    assert [default_preset(r, on_gpu=True) for r in sizes] == ["demo", "oct256", "oct256", "oct512", "oct512"]
+    assert [default_preset(r, on_gpu=False) for r in sizes] == ["demo", "demo256", "demo256", "small512", "small512"]
 
 
 def test_the_length_is_a_whole_number_of_batches() -> None:

@@ -9,6 +9,7 @@ from dnnlib.errors import ConfigError
 from stylegan_oct.networks import layers
 from stylegan_oct.networks.layers import Conv2dLayer, FullyConnectedLayer
 from stylegan_oct.networks.modulation import modulated_conv2d
+from stylegan_oct.networks.sizes import block_resolutions
 from torch_utils.ops.filters import setup_filter
 from torch_utils.ops.upfirdn2d import upsample2d
 
@@ -71,10 +72,10 @@ def test_normalised_rows_have_unit_second_moment():
 
 
 def test_resolutions_start_at_4_and_others_are_refused():
-    assert layers.block_resolutions(32) == [4, 8, 16, 32]
+    assert block_resolutions(32) == [4, 8, 16, 32]
     for wrong in (4, 48, 2048, 0):
         with pytest.raises(ConfigError, match=f"power of two from 8 to 1024; got {wrong}"):
-            layers.block_resolutions(wrong)
+            block_resolutions(wrong)
 
 
 def test_half_precision_never_reaches_4_pixels():
