@@ -69,7 +69,7 @@ def train(data: str | None, phantom_images: int | None, resolution: int | None, 
     """Train a generator, or go on with the newest unfinished run of the same configuration."""
     import torch
 
-    from stylegan_oct.data.prepare import prepare_archive
+    from stylegan_oct.data.prepare import planned_resolution, prepare_archive
     from stylegan_oct.training import launch
     from torch_utils.distributed import World, init_world, pick_device, start_processes
 
@@ -78,8 +78,8 @@ def train(data: str | None, phantom_images: int | None, resolution: int | None, 
     changes.update(map(parse_setting, settings))
     # Refuses wrong options before any data are made, which may take long.
     alone = World(device=torch.device(pick_device(device)))
-    data_plan = DataConfig(path="", fingerprint="", resolution=resolution or 64, classes=CLASSES)
-    launch.resolve(data_plan, preset, changes, alone)
+    size = planned_resolution(data, resolution, preset)
+    launch.resolve(DataConfig(path="", fingerprint="", resolution=size, classes=CLASSES), preset, changes, alone)
     archive = prepare_archive(data, resolution, preset=preset, cache=Path("data"), simulate=phantom_images,
                               say=click.echo)
     if processes != 1 and "WORLD_SIZE" not in os.environ and not dry_run:

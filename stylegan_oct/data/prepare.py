@@ -34,15 +34,9 @@ def prepare_archive(data: str | None, resolution: int | None, *, preset: str | N
     Raises:
         DataError: the data cannot be used, or have another resolution.
     """
-    if data is not None and not Path(data).exists():
-        raise DataError(f"There is no {data}. Give an archive, or a folder, zip or CSV of scans.")
+    size = planned_resolution(data, resolution, preset)
     if data is not None and is_archive(Path(data)):
-        found = Archive(data).resolution
-        if resolution not in (None, found):
-            raise DataError(f"{data} holds images of {found} px, and {resolution} are asked for. Leave the resolution "
-                            "out, or give the scans themselves.")
         return Path(data)
-    size = resolution or _resolution_of(preset)
     if data is None:
         count = simulate or (SMALL if size <= RESOLUTION else LARGE)
         archive = cache / f"phantom-{size}-{count}.zip"
@@ -67,6 +61,19 @@ def prepare_archive(data: str | None, resolution: int | None, *, preset: str | N
             report = convert(Path(data), archive, resolution=size, progress=update)
         say(f"what was taken and what was refused: {report.audit} (private)")
     return archive
+
+
+def planned_resolution(data: str | None, resolution: int | None, preset: str | None) -> int:
+    """Return the resolution that the archive has or will have. Arguments and errors as in `prepare_archive`."""
+    if data is not None and not Path(data).exists():
+        raise DataError(f"There is no {data}. Give an archive, or a folder, zip or CSV of scans.")
+    if data is None or not is_archive(Path(data)):
+        return resolution or _resolution_of(preset)
+    found = Archive(data).resolution
+    if resolution not in (None, found):
+        raise DataError(f"{data} holds images of {found} px, and {resolution} are asked for. Leave the resolution "
+                        "out, or give the scans themselves.")
+    return found
 
 
 def is_archive(path: Path) -> bool:

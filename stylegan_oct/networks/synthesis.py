@@ -25,6 +25,7 @@ from torch_utils.ops.upfirdn2d import upsample2d
 
 NoiseMode = Literal["random", "const", "none"]
 SPECKLE_START = 0.05  # strength at the start, of a range of 2
+BLACK = -1.0
 
 
 class SynthesisLayer(nn.Module):
@@ -82,7 +83,8 @@ class SpeckleLayer(nn.Module):
 
     Speckle multiplies: its strength follows the light that comes back. The noise of the layers below is equally
     strong at every pixel and in every feature map, and hundreds of maps can undo that; the few of a small network's
-    last layers cannot, and leave it unused. Here the strength is a picture of its own, and a grain of 3 x 3 is learned.
+    last layers cannot, and leave it unused. Here the strength is a picture of its own, a grain of 3 x 3 is learned, and
+    what falls below black is black, as on the display: the black dots in the vitreous.
 
     Args:
         in_channels: feature maps of the last layer.
@@ -106,16 +108,23 @@ class SpeckleLayer(nn.Module):
             self.grain[0, 0, 1, 1] = 1
         self.register_buffer("noise_const", torch.randn(resolution, resolution))
 
-    def forward(self, x: Tensor, w: Tensor, *, noise_mode: NoiseMode) -> Tensor | None:
-        """Return what is added to the image [N, img_channels, R, R], float32, for x [N, in_channels, R, R]."""
+    def forward(self, img: Tensor, x: Tensor, w: Tensor, *, noise_mode: NoiseMode) -> Tensor:
+        """Return the image [N, img_channels, R, R], float32, with speckle.
+
+        Args:
+            img: without it, of the same shape.
+            x: features of the last layer, [N, in_channels, R, R].
+            w: [N, w_dim].
+            noise_mode: of `SynthesisNetwork.forward`.
+        """
         if noise_mode == "none":
-            return None
+            return img.clamp(min=BLACK)
         if noise_mode == "const":
             noise = self.noise_const[None, None]
         else:
             noise = torch.randn(len(x), 1, self.resolution, self.resolution, device=x.device)
         strength: Tensor = self.strength(x, w).to(torch.float32, memory_format=torch.contiguous_format)
-        return strength * conv2d(noise, self.grain, padding=(1, 1))
+        return torch.addcmul(img, strength, conv2d(noise, self.grain, padding=(1, 1))).clamp(min=BLACK)
 
 
 class SynthesisBlock(MixedPrecisionBlock):
@@ -177,9 +186,8 @@ class SynthesisBlock(MixedPrecisionBlock):
         if self.has_torgb:
             y = self.torgb(x, ws[:, -1]).to(torch.float32, memory_format=torch.contiguous_format)
             img = y if img is None else img + y
-        speckle = None if self.speckle is None else self.speckle(x, ws[:, -1], noise_mode=noise_mode)
-        if speckle is not None:
-            img = img + speckle
+        if self.speckle is not None:
+            img = self.speckle(img, x, ws[:, -1], noise_mode=noise_mode)
         return x, img
 
 
