@@ -19,7 +19,7 @@ RUFF  := --line-length 120 --target-version py311 --select E,F,W,I,B,UP,SIM,D1,D
 COMMON = $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(if $(filter file,$(origin OUT)),,--out "$(OUT)")
 PATHS := dnnlib torch_utils stylegan_oct tools tests benchmarks
 
-.PHONY: help install train walk atlas project directions neighbours evaluate export test test-gpu lint kernels bench bench-gpu clean
+.PHONY: help install train adapt walk atlas project directions neighbours evaluate export test test-gpu lint kernels bench bench-gpu clean
 
 help:  ## List the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -36,6 +36,12 @@ train: $(READY)  ## Train a generator (RES=256|512, DATA=folder or zip, PRESET, 
 	@$(BIN)/python -m tools train --outdir "$(OUT)" --processes $(or $(GPUS),0) \
 	    $(if $(RES),--resolution $(RES)) $(if $(DATA),--data "$(DATA)") $(if $(PRESET),--preset $(PRESET)) \
 	    $(if $(KIMG),--kimg $(KIMG)) $(ARGS)
+
+adapt: $(READY)  ## Adapt a generator to a few scans of your own, and judge it (DATA=folder, CHECKPOINT, KIMG, OUT, ARGS).
+	@$(BIN)/python -m tools train --preset adapt --outdir "$(OUT)/adapt" --processes $(or $(GPUS),0) --data "$(DATA)" \
+	    $(if $(CHECKPOINT),--start-from "$(CHECKPOINT)") $(if $(KIMG),--kimg $(KIMG)) $(ARGS)
+	@$(BIN)/python -m tools evaluate -c "$(OUT)/adapt" --against $(or $(CHECKPOINT),demo256) --out out/adapt \
+	    --only fidelity,memorisation,consistency --weights oct=stylegan_oct/demo/demo256/detector.safetensors
 
 walk: $(READY)  ## Film a walk through the latent space (CHECKPOINT, CLASS, OUT, ARGS="--classes NORMAL,DRUSEN").
 	@$(BIN)/python -m tools walk $(COMMON) $(if $(CLASS),--class $(CLASS)) $(ARGS)

@@ -1,6 +1,6 @@
 """Which share of generated images shows the class that was asked for, judged by a classifier.
 
-    python -m benchmarks.class_agreement stylegan_oct/demo --samples 500
+    python -m benchmarks.class_agreement stylegan_oct/demo/demo64 --samples 500
     python -m benchmarks.class_agreement runs/00000-oct256 --detector detector.safetensors   # every snapshot of a run
 
 The classifier is the one that comes with the project, trained on simulated scans that no generator was trained on, or

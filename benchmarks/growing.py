@@ -99,7 +99,8 @@ def judge(name: str, file: Path, archive: Path, cache: Path, count: int) -> str:
     wanted = torch.tensor([oracle.classes.index(fake.classes[label]) for label in fake.labels])
     hits = float((torch.cat(seen) == wanted).double().mean())
     half = 1.96 * np.sqrt(hits * (1 - hits) / len(fake))
-    numbers = [f"{of[f'{key}_lite0'].value:.3g} / {of[f'{key}_lite0'].floor:.3g}" for key in ("fd", "precision", "recall")]
+    found = [of[f"{key}_lite0"] for key in ("fd", "precision", "recall")]
+    numbers = [f"{value.value:.3g} / {value.floor:.3g}" for value in found]
     return f"| {name} | {G.info.nimg / 1000:.1f} | {' | '.join(numbers)} | {hits:.0%} ± {half:.0%} |"
 
 

@@ -151,10 +151,14 @@ class SaveConfig:
     metrics: tuple[str, ...] = ()    # measured at every snapshot, such as kd_lite0
     metrics_count: int = 1000        # samples for them
     best_by: str = ""                # the metric by which the best checkpoint is kept; "": the first of `metrics`
+    patience: int = 0                # snapshots in a row, none of them the best, after which the run ends; 0: never
 
     def __post_init__(self) -> None:
         _at_least("save.keep", self.keep, 1)
         _at_least("save.metrics_count", self.metrics_count, 16)
+        _at_least("save.patience", self.patience, 0)
+        if self.patience and not self.metrics:
+            raise ConfigError("A run that ends when a metric gets worse needs one. Add --metrics kd_lite0.")
         if self.best_by and self.best_by not in self.metrics:
             raise ConfigError(f"The best checkpoint cannot be told by {self.best_by!r}, which is not measured. "
                               f"--metrics has: {', '.join(self.metrics) or 'nothing'}.")
@@ -245,7 +249,7 @@ class TrainConfig:
                 self, grow=(), total_kimg=end, data=dataclasses.replace(self.data, resolution=stage.resolution),
                 r1=dataclasses.replace(self.r1, gamma=stage.gamma),
                 optimizer=dataclasses.replace(self.optimizer, G_lr=stage.lr, D_lr=stage.lr),
-                save=dataclasses.replace(self.save, metrics=(), best_by="")))
+                save=dataclasses.replace(self.save, metrics=(), best_by="", patience=0)))
         return [*stages, dataclasses.replace(self, grow=())]
 
     def feature_numbers(self) -> int:

@@ -5,7 +5,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from dnnlib.errors import CheckpointError
 from stylegan_oct.data.archive import Archive
 from stylegan_oct.model import DEMO, find_generator, load_generator
 from torch_utils.checkpoint import META, is_complete, read_meta
@@ -17,8 +16,6 @@ def describe(path: Path | None) -> dict[str, Any]:
     Raises:
         UserError: there is neither.
     """
-    if path is not None and not path.exists():
-        raise CheckpointError(f"{path} does not exist. Give a checkpoint, a run or an archive.")
     return _archive(path) if path is not None and path.suffix == ".zip" else _generator(path or DEMO)
 
 

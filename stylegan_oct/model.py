@@ -22,8 +22,10 @@ from stylegan_oct.networks.generator import Generator
 from stylegan_oct.networks.layers import Precision, set_precision
 from torch_utils.checkpoint import complete_checkpoints, encode_tensors, load_module, read_header, read_tensors
 
-DEMO = Path(__file__).parent / "demo"
+INCLUDED = Path(__file__).parent / "demo"  # a folder for each generator that comes with the project, by its name
+DEMO = INCLUDED / "demo64"                 # the one that is meant where none is named
 GENERATOR_FILE = "G_ema.safetensors"
+BESIDE = {"oct": "detector.safetensors", "copies": "copies.safetensors"}  # networks made for a generator, by detector
 
 Label = str | int | Sequence[str | int] | Tensor
 
@@ -150,7 +152,8 @@ def load_generator(path: str | Path | None = None, *, device: str | torch.device
     """Return a trained generator, ready to draw.
 
     Args:
-        path: a G_ema.safetensors, a checkpoint, a run, or a folder of runs (its newest); default the demo generator.
+        path: a G_ema.safetensors, a checkpoint, a run, a folder of runs (its newest), or the name of a generator that
+            comes with the project: demo64 or demo256; default the demo generator.
         device: where to put it.
         precision: of its blocks: auto is float16 on a GPU and float32 on a CPU; fp32, fp16, or bf16 on either.
             PyTorch lets float32 convolutions on a GPU round their factors (TF32); all commands end that by
@@ -167,21 +170,36 @@ def load_generator(path: str | Path | None = None, *, device: str | torch.device
 
 
 def find_generator(path: Path) -> Path:
-    """Return the generator's file for a path as `load_generator` takes it.
+    """Return the generator's file for a path as `load_generator` takes it. What is on the disk comes before a name.
 
     Raises:
         CheckpointError: there is none.
     """
+    if not path.exists() and path.name == str(path) and (INCLUDED / path / GENERATOR_FILE).is_file():
+        path = INCLUDED / path
     if path.is_file():
         return path
     if (path / GENERATOR_FILE).is_file():
         return path / GENERATOR_FILE
-    for directory in [path, *(run.path for run in runs_in(path))]:
-        complete = complete_checkpoints(directory / "checkpoints")
+    for run in [RunDir(path), *runs_in(path)]:
+        complete = complete_checkpoints(run.checkpoints)
         if complete:
-            return complete[-1] / GENERATOR_FILE
-    raise CheckpointError(f"There is no generator in {path}. Give a {GENERATOR_FILE}, a checkpoint or a run, "
-                          "or leave the option out for the demo generator.")
+            return (run.path / "best" if _ends_at_its_best(run) else complete[-1]) / GENERATOR_FILE
+    names = sorted(file.parent.name for file in INCLUDED.glob(f"*/{GENERATOR_FILE}"))
+    raise CheckpointError(f"There is no generator in {path}. Give a {GENERATOR_FILE}, a checkpoint, a run, or the name "
+                          f"of one that comes with the project: {', '.join(names)}.")
+
+
+def _ends_at_its_best(run: RunDir) -> bool:
+    """Whether a run goes on past its best only to see that it gets no better, and has a best checkpoint."""
+    patience = (run.read_config() or {}).get("save", {}).get("patience", 0)
+    return bool(patience) and (run.path / "best" / GENERATOR_FILE).is_file()
+
+
+def weights_beside(info: GeneratorInfo, detector: str) -> Path | None:
+    """Return the weights of a detector that were made for a generator and lie beside its file; None without any."""
+    file = info.path.parent / BESIDE.get(detector, "")
+    return file if file.is_file() else None
 
 
 def export_generator(source: Path, dest: Path, *, half: bool = True) -> None:
@@ -240,6 +258,16 @@ def read_info(file: Path) -> GeneratorInfo:
                          preprocess=preprocess, options=options, archive=header.get("archive", ""))
 
 
+def run_config(generator: Path) -> dict[str, Any]:
+    """Return the config.json of the run of a generator's file, or beside it; {} where there is none."""
+    places = generator.resolve().parents
+    for folder in (places[0], *places[2:3]):  # run/checkpoints/nimg-00200000/G_ema.safetensors
+        config = RunDir(folder).read_config()
+        if config is not None and isinstance(config.get("data"), dict):
+            return config
+    return {}
+
+
 @dataclass(frozen=True)
 class TrainingArchive:
     """The archive that a generator was trained on, as far as it is known."""
@@ -250,12 +278,7 @@ class TrainingArchive:
 
 def training_archive(info: GeneratorInfo) -> TrainingArchive:
     """Return what the generator's file says of its training archive, and the config.json of its run or beside it."""
-    data: dict[str, Any] = {}
-    for folder in (info.path.parent, *info.path.parents[2:3]):  # run/checkpoints/nimg-00200000/G_ema.safetensors
-        config = RunDir(folder).read_config()
-        if config is not None and isinstance(config.get("data"), dict):
-            data = config["data"]
-            break
+    data = run_config(info.path).get("data", {})
     known = str(data.get("fingerprint", ""))
     if info.archive and known != info.archive:  # the configuration of another generator
         return TrainingArchive(info.archive, None)

@@ -6,9 +6,10 @@ Constants of the method: Karras et al. 2020, "Training Generative Adversarial Ne
 import dataclasses
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from dnnlib.config import from_dict
 from dnnlib.errors import ConfigError
 from stylegan_oct.config import (
     Architecture,
@@ -102,6 +103,33 @@ def _grown(name: str, kimg: float, gamma: float, grow: Sequence[StageConfig]) ->
                   save=SaveConfig(tick_kimg=0.4, snapshot_kimg=10, every_min=5))
 
 
+def _adapt(data: DataConfig, _: int) -> TrainConfig:
+    """Return the preset that goes on from a generator with a few scans; `adapted_to` gives it that one's networks."""
+    data = dataclasses.replace(data, balanced=bool(data.classes))
+    return TrainConfig(preset="adapt", data=data, batch=8, batch_gpu=8, total_kimg=40, style_mixing=0.0,
+                       G=GeneratorConfig(), D=DiscriminatorConfig(freeze_layers=4),
+                       path_length=PathLengthConfig(weight=0),
+                       **_learning(0.0015, 0.5 * (data.resolution / 256) ** 2, 2.0, 0.05),
+                       save=SaveConfig(tick_kimg=0.2, snapshot_kimg=1, every_min=5, metrics=("kd_lite0",),
+                                       metrics_count=200, patience=5))
+
+
+def adapted_to(config: TrainConfig, start: Mapping[str, Any], generator: Mapping[str, Any]) -> TrainConfig:
+    """Return a configuration with the networks of the generator that it starts from.
+
+    Args:
+        config: of the preset `adapt`.
+        start: configuration of that generator's run; {} where it is not known: D is then as wide as G.
+        generator: what its file says of the network's arguments.
+    """
+    wanted = {field.name: generator[field.name] for field in dataclasses.fields(GeneratorConfig)
+              if field.name in generator}
+    like_G = {name: wanted[name] for name in ("channel_base", "channel_max", "channel_min") if name in wanted}
+    D: dict[str, Any] = dict(start.get("D", like_G | {"mapping_layers": 1}))
+    D["freeze_layers"] = config.D.freeze_layers
+    return dataclasses.replace(config, G=from_dict(GeneratorConfig, wanted), D=from_dict(DiscriminatorConfig, D))
+
+
 AT_64 = StageConfig(resolution=64, kimg=30, gamma=0.05, lr=0.003)
 
 PRESETS: dict[str, Preset] = {
@@ -113,6 +141,7 @@ PRESETS: dict[str, Preset] = {
     "small512": _grown("small512", 160, 2.0, [AT_64, StageConfig(resolution=256, kimg=70, gamma=0.5, lr=0.003)]),
     "oct256": _oct("oct256", 16384, 32, 10000),
     "oct512": _oct("oct512", 32768, 32, 10000),
+    "adapt": _adapt,
     "auto": _auto,
     "stylegan2": _fixed("stylegan2", kimg=25000, batch=32, gpus=8, group=4, base=32768, lr=0.002, gamma=10, ema=10),
     "paper256": _fixed("paper256", kimg=25000, batch=64, gpus=8, group=8, base=16384, lr=0.0025, gamma=1, ema=20),

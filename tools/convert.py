@@ -27,6 +27,7 @@ Examples:
               help="Replace white wedges and black margins by the scan's noise.")
 @click.option("--roi", is_flag=True, help="Keep a band of fixed height around the retina.")
 @click.option("--split", default="80,10,10", show_default=True, help="Shares of the patients: train, val, test.")
+@click.option("--stratify", is_flag=True, help="Share out the patients of each class by number: for small sets.")
 @click.option("--only-split", metavar="NAME", help=f"Write only {', '.join(SPLITS[:-1])} or {SPLITS[-1]}.")
 @click.option("--patient-pattern", metavar="REGEX", help="Group 1 is the patient, searched in the path of a scan.")
 @click.option("--key", type=click.Path(path_type=Path), help="Key of the hashes. [default: DEST.key, made if new]")

@@ -13,6 +13,7 @@ Examples:
   python -m tools evaluate                               # the demo generator against simulated scans
   python -m tools evaluate -c runs/00003-oct256-256px-b32 --out out/evaluate-3
   python -m tools evaluate -c G_ema.safetensors --data scans-256.zip --weights oct=oct.safetensors
+  python -m tools evaluate -c runs/adapt --against demo256 --weights oct=oct.safetensors
   python -m tools evaluate --only fidelity,memorisation --count 1000
   python -m tools evaluate --compare out/evaluate-2 out/evaluate-3
   torchrun --nproc-per-node 2 -m tools evaluate --official --weights inception=inception.pt
@@ -21,6 +22,7 @@ Examples:
 
 @click.command(epilog=EPILOG)
 @checkpoint_option
+@click.option("--against", metavar="PATH", help="Evaluate this generator on the same scans too, and compare.")
 @click.option("--data", type=click.Path(path_type=Path), metavar="ZIP",
               help="Archive that the generator was trained on. [default: that of its run; for the demo, simulated]")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("out/evaluate"), show_default=True,
@@ -41,8 +43,8 @@ Examples:
 @device_option
 def evaluate(checkpoint: str | None, data: Path | None, out: Path, detectors: tuple[str, ...],
              weights: tuple[str, ...], count: int | None, psi: float, only: str | None, official: bool,
-             show_scans: bool, seed: int, batch: int, compare: tuple[Path, Path] | None, as_json: bool,
-             device: str | None) -> None:
+             show_scans: bool, seed: int, batch: int, compare: tuple[Path, Path] | None, against: str | None,
+             as_json: bool, device: str | None) -> None:
     """Measure a generator, and write report.json and report.html: each number beside what real scans reach."""
     from stylegan_oct.metrics import compare as comparing
     from stylegan_oct.metrics import evaluate as evaluation
@@ -67,12 +69,19 @@ def evaluate(checkpoint: str | None, data: Path | None, out: Path, detectors: tu
             click.echo(line, err=True)
 
     try:
-        G = load_generator(checkpoint, device=world.device)
-        archive = choose_archive(G, data, cache=Path("data"), say=say)
-        with progress_bar("evaluating") as update:
-            ground = Ground(G, archive, settings, out / "seen", world, update if world.is_first else lambda *_: None)
-            report = evaluation.evaluate(ground, out, show_scans=show_scans, say=say)
+        generators = [load_generator(path, device=world.device) for path in (checkpoint, against)[:1 + bool(against)]]
+        archive = choose_archive(generators[0], data, cache=Path("data"), say=say)
+        reports = []
+        for G, folder in zip(generators, (out, out / "against"), strict=False):
+            with progress_bar("evaluating") as update:
+                ground = Ground(G, archive, settings, folder / "seen", world,
+                                update if world.is_first else lambda *_: None)
+                reports.append(evaluation.evaluate(ground, folder, show_scans=show_scans, say=say))
     finally:
         world.close()
     if world.is_first:
-        click.echo(json.dumps(encode(report)) if as_json else "\n".join(report_lines(report, out)))
+        click.echo(json.dumps(encode(reports[0])) if as_json else "\n".join(report_lines(reports[0], out)))
+        if against:
+            found = comparing.compare(reports[1], reports[0])
+            comparing.save_comparison(out, found)
+            click.echo("\n".join(comparing.comparison_lines(found)), err=as_json)

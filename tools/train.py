@@ -78,10 +78,14 @@ def train(data: str | None, phantom_images: int | None, resolution: int | None, 
     changes.update(map(parse_setting, settings))
     # Refuses wrong options before any data are made, which may take long.
     alone = World(device=torch.device(pick_device(device)))
+    resolution = resolution or launch.adapted_resolution(preset, options["start_from"])
     size = planned_resolution(data, resolution, preset)
     launch.resolve(DataConfig(path="", fingerprint="", resolution=size, classes=CLASSES), preset, changes, alone)
-    archive = prepare_archive(data, resolution, preset=preset, cache=Path("data"), simulate=phantom_images,
+    few = preset == "adapt"
+    archive = prepare_archive(data, resolution, preset=preset, cache=Path("data"), simulate=phantom_images, few=few,
                               say=click.echo)
+    if few:
+        launch.check_few(archive)
     if processes != 1 and "WORLD_SIZE" not in os.environ and not dry_run:
         single = launch.resolve(launch.data_config(archive, alone), preset, changes, alone)
         start_processes(processes or launch.useful_processes(single, alone.device))

@@ -36,7 +36,7 @@ class Report:
 def convert(source: Path, dest: Path, *, resolution: int, channels: int = 1,
             aspect: Literal["stretch", "fit", "crop"] = "stretch", border: bool = True, roi: bool = False,
             split: str = "80,10,10", only_split: str | None = None, patient_pattern: str | None = None,
-            key: Path | None = None, workers: int | None = None, overwrite: bool = False,
+            key: Path | None = None, workers: int | None = None, overwrite: bool = False, stratify: bool = False,
             progress: Progress | None = None) -> Report:
     """Write an archive of preprocessed scans; after an interruption the same call goes on where it was.
 
@@ -54,6 +54,7 @@ def convert(source: Path, dest: Path, *, resolution: int, channels: int = 1,
         key: file of the secret key; default NAME.key, made when missing.
         workers: processes; default: all cores.
         overwrite: replace an archive that is there.
+        stratify: share out the patients of each class by number, so that a small set has every class in every split.
         progress: called with (scans done, all scans).
     Raises:
         ConfigError: an option makes no sense.
@@ -67,7 +68,7 @@ def convert(source: Path, dest: Path, *, resolution: int, channels: int = 1,
     with _one_line(dest), WorkFolder(dest.parent / f".{dest.stem}-work", settings) as folder:
         secret = Key(key or dest.with_suffix(".key"))
         rows = preprocess_all(scans.scans, scans.files, settings, folder, workers=workers, progress=progress)
-        decisions = decide(scans.scans, rows, fractions)
+        decisions = decide(scans.scans, rows, fractions, stratify=stratify)
         kept = [decision for decision in decisions if decision.outcome == "kept"]
         if not any(only in (None, decision.split) for decision in kept):
             raise _nothing_left(decisions, only)

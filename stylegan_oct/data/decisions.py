@@ -1,6 +1,6 @@
 """Which scans enter the archive, in which split, and why the others do not."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -32,7 +32,8 @@ class Decision:
         self.outcome, self.reason = outcome, reason
 
 
-def decide(scans: Sequence[Scan], rows: Sequence[dict[str, Any]], fractions: Fractions) -> list[Decision]:
+def decide(scans: Sequence[Scan], rows: Sequence[dict[str, Any]], fractions: Fractions, *,
+           stratify: bool = False) -> list[Decision]:
     """Return a decision for each scan, in their order.
 
     In this order: refused files; pictures under two classes; patients of the official test set leave train and val;
@@ -45,7 +46,8 @@ def decide(scans: Sequence[Scan], rows: Sequence[dict[str, Any]], fractions: Fra
     _quarantine_names(decisions)
     _quarantine_equals(decisions)
     official = {d.scan.patient for d in _kept(decisions) if d.scan.official == "test"}
-    splits = assign({d.scan.patient for d in _kept(decisions)}, official, fractions)
+    classes = _rarest_classes(_kept(decisions))
+    splits = assign(classes, official, fractions, classes=classes if stratify else None)
     for decision in _kept(decisions):
         decision.split = splits[decision.scan.patient]
         if decision.scan.patient in official and decision.scan.official != "test":
@@ -53,6 +55,13 @@ def decide(scans: Sequence[Scan], rows: Sequence[dict[str, Any]], fractions: Fra
     _drop_equals(decisions)
     _judge_near(_kept(decisions))
     return decisions
+
+
+def _rarest_classes(kept: Sequence[Decision]) -> dict[str, str]:
+    """Return a class of each patient, of several the rarest."""
+    count = Counter(decision.scan.label or "" for decision in kept)
+    common_first = sorted(kept, key=lambda decision: (-count[decision.scan.label or ""], decision.scan.label or ""))
+    return {decision.scan.patient: decision.scan.label or "" for decision in common_first}
 
 
 def _kept(decisions: Sequence[Decision]) -> list[Decision]:

@@ -7,6 +7,7 @@ import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from dnnlib.errors import DataError
 from dnnlib.progress import progress_bar
@@ -15,11 +16,13 @@ from stylegan_oct.data.convert import convert
 from stylegan_oct.data.phantom_archive import write_phantom_archive
 
 RESOLUTION = 64          # when neither the user nor the preset's name says one
+FEW_SPLIT = "65,35"      # train and val of a set of a few scans
 SMALL, LARGE = 2000, 8000  # simulated scans up to 64 px, where training takes minutes, and above
 
 
 def prepare_archive(data: str | None, resolution: int | None, *, preset: str | None, cache: Path,
-                    simulate: int | None = None, say: Callable[[str], object] = lambda _: None) -> Path:
+                    simulate: int | None = None, few: bool = False,
+                    say: Callable[[str], object] = lambda _: None) -> Path:
     """Return an archive of the wanted resolution, made once and kept in the cache.
 
     Of the processes that torchrun starts on a computer, one makes it and the others wait.
@@ -30,6 +33,7 @@ def prepare_archive(data: str | None, resolution: int | None, *, preset: str | N
         preset: name of the preset, or None.
         cache: folder for what is made.
         simulate: number of simulated scans; default by resolution.
+        few: the scans are few: FEW_SPLIT of the patients of each class are for learning and for judging.
         say: called with one line before anything that takes long.
     Raises:
         DataError: the data cannot be used, or have another resolution.
@@ -42,7 +46,7 @@ def prepare_archive(data: str | None, resolution: int | None, *, preset: str | N
         archive = cache / f"phantom-{size}-{count}.zip"
     else:
         place = hashlib.sha256(str(Path(data).resolve()).encode()).hexdigest()[:6]
-        archive = cache / f"{Path(data).stem}-{size}-{place}.zip"
+        archive = cache / f"{Path(data).stem}-{size}-{'few-' if few else ''}{place}.zip"
     first = os.environ.get("LOCAL_RANK", "0") == "0"
     if archive.exists():
         if first:
@@ -58,7 +62,8 @@ def prepare_archive(data: str | None, resolution: int | None, *, preset: str | N
     else:
         say(f"converting {data} to {size} px once, in {archive}")
         with progress_bar("converting") as update:
-            report = convert(Path(data), archive, resolution=size, progress=update)
+            shares: dict[str, Any] = {"split": FEW_SPLIT, "stratify": True} if few else {}
+            report = convert(Path(data), archive, resolution=size, progress=update, **shares)
         say(f"what was taken and what was refused: {report.audit} (private)")
     return archive
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Mapping, Set
 from typing import NamedTuple
 
 from dnnlib.errors import ConfigError
@@ -51,7 +51,8 @@ def position(patient: str) -> float:
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
-def assign(patients: Iterable[str], official_test: Set[str], fractions: Fractions) -> dict[str, str]:
+def assign(patients: Iterable[str], official_test: Set[str], fractions: Fractions, *,
+           classes: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the split of each patient.
 
     Patients of an official test set are its own; then nobody else goes to test, and train and val share the others in
@@ -62,8 +63,12 @@ def assign(patients: Iterable[str], official_test: Set[str], fractions: Fraction
         patients: all patients.
         official_test: those with a scan in the official test set.
         fractions: shares wanted.
+        classes: of the patients; those of each class are then shared out by number, in the order of their places: for
+            small sets, where chance would leave a class out of a split. A patient may change splits as others come.
     """
     places = {patient: position(patient) for patient in patients if patient not in official_test}
+    if classes is not None:
+        places = _evenly(places, classes)
     share = fractions
     if official_test:
         both = fractions.train + fractions.val
@@ -77,3 +82,13 @@ def assign(patients: Iterable[str], official_test: Set[str], fractions: Fraction
             donors = [patient for patient, name in result.items() if name == largest]
             result[min(donors, key=lambda patient: (abs(places[patient] - middle), patient))] = split
     return result | dict.fromkeys(official_test, "test")
+
+
+def _evenly(places: Mapping[str, float], classes: Mapping[str, str]) -> dict[str, float]:
+    """Return places in which the patients of each class are evenly spread over [0, 1), in the order they had."""
+    spread: dict[str, float] = {}
+    for name in set(classes.values()):
+        order = sorted((patient for patient in places if classes[patient] == name),
+                       key=lambda patient: (places[patient], patient))
+        spread |= {patient: (rank + 0.5) / len(order) for rank, patient in enumerate(order)}
+    return spread

@@ -27,7 +27,7 @@ from stylegan_oct.features.detector import load_detector
 from stylegan_oct.features.oct import OctDetector
 from stylegan_oct.metrics.memorisation import CopyJudge, open_judge
 from stylegan_oct.metrics.report import Report
-from stylegan_oct.model import OctGenerator, load_generator
+from stylegan_oct.model import OctGenerator, load_generator, weights_beside
 
 PER_CLASS = 50
 NONE = "none"
@@ -195,7 +195,8 @@ def _oracle(settings: Settings, G: OctGenerator, device: torch.device | str) -> 
         raise ConfigError("This generator learned from scans, and the included oracle knows simulated ones alone. "
                           "Train one (python -m tools train-detector ARCHIVE --out FILE) and give it with --oracle, or "
                           "export without: --oracle none")
-    oracle = load_detector("oct", weights=Path(settings.oracle) if settings.oracle else None, device=device)
+    weights = Path(settings.oracle) if settings.oracle else weights_beside(G.info, "oct")
+    oracle = load_detector("oct", weights=weights, device=device)
     assert isinstance(oracle, OctDetector)
     return oracle
 

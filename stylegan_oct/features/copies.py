@@ -22,7 +22,7 @@ from stylegan_oct.features.detector import Detector, as_grey, checked_sha256
 from torch_utils.checkpoint import encode_tensors, load_module, read_header, read_tensors
 
 KIND = "copy-detector-1"
-INCLUDED = Path(__file__).parents[1] / "demo" / "copies.safetensors"
+INCLUDED = Path(__file__).parents[1] / "demo" / "demo64" / "copies.safetensors"
 WIDTHS = (24, 32, 48, 64)  # channels of the layers
 MAP = 16                   # side of the maps whose spectra are compared
 CYCLES = 5                 # over a map: the highest frequency that is kept; of finer ones a small shift leaves nothing

@@ -14,7 +14,7 @@ from stylegan_oct.features.detector import Detector, as_grey, as_rgb, checked_sh
 from torch_utils.checkpoint import encode_tensors, load_module, read_header, read_tensors
 
 KIND = "oct-detector-1"
-INCLUDED = Path(__file__).parents[1] / "demo" / "detector.safetensors"
+INCLUDED = Path(__file__).parents[1] / "demo" / "demo64" / "detector.safetensors"
 WIDTHS = (24, 48, 96, 128, 128, 128, 128, 128)  # channels of the stages; the first log2(resolution) - 2 are used
 
 

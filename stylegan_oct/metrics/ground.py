@@ -18,7 +18,7 @@ from stylegan_oct.metrics.memorisation import CopyJudge, open_judge
 from stylegan_oct.metrics.pictures import ArchivePictures, DrawnPictures, spread_labels
 from stylegan_oct.metrics.report import PARTS, Reference, Seer, Split, Subject
 from stylegan_oct.metrics.usefulness import UsefulnessSettings
-from stylegan_oct.model import OctGenerator, training_archive
+from stylegan_oct.model import OctGenerator, training_archive, weights_beside
 from torch_utils.distributed import World
 
 USUAL_DETECTORS = ("lite0", "oct")
@@ -126,7 +126,7 @@ class Ground:
     @cached_property
     def judge(self) -> CopyJudge:
         """What tells copies of training scans."""
-        return open_judge(self.archive, weights=self.settings.weights.get("copies"), device=self.G.device,
+        return open_judge(self.archive, weights=self.weights("copies"), device=self.G.device,
                           cache=self.scans_cache, world=self.world, progress=self.telling("looking for copies"))
 
     @property
@@ -137,8 +137,13 @@ class Ground:
         return self.settings.usefulness or usual
 
     def load(self, name: str) -> Detector:
-        """Return a network with the weights that the user names for it, or its usual ones."""
-        return load_detector(name, weights=self.settings.weights.get(name), device=self.G.device)
+        """Return a network with the weights of `weights`, or its usual ones."""
+        return load_detector(name, weights=self.weights(name), device=self.G.device)
+
+    def weights(self, name: str) -> Path | None:
+        """Return the file of weights that the user names; else, for simulated scans, the one beside the generator."""
+        made = weights_beside(self.G.info, name) if self.training.archive.source == "phantom" else None
+        return self.settings.weights.get(name, made)
 
     def telling(self, what: str) -> Callable[[int, int], object]:
         """Return a progress that says what is done."""

@@ -57,7 +57,8 @@ def judge(values: Sequence[Value]) -> tuple[Finding, ...]:
                                 (few, "open", "Not told from real scans, but so few pictures could hardly tell"),
                                 (good, "good", "No worse than real scans, as far as so many pictures can tell")):
         if values:
-            names = ", ".join(f"{full_title(value.metric)} {_against(value)}" for value in values)
+            names = ", ".join(f"{full_title(value.metric)} {_against(value)}{_deciding(value, level)}"
+                              for value in values)
             counts = [_pictures(value) for value in values if value.n is not None or value.n_real is not None]
             number_of = f" (at least {min(counts):.0f} of each)" if counts else ""
             findings.append(Finding(text=f"{text}{number_of}: {names}.", weight=0.0, level=level))
@@ -67,6 +68,30 @@ def judge(values: Sequence[Value]) -> tuple[Finding, ...]:
 def _pictures(value: Value) -> float:
     """Return of how many pictures there were fewer, samples or scans; infinity where it is not said."""
     return min((count for count in (value.n, value.n_real) if count is not None), default=math.inf)
+
+
+def scans_to_decide(value: Value) -> int | None:
+    """Return about how many held-out scans would tell a value that is worse, but undecided, from its floor.
+
+    The arms of both intervals, that face each other, shrink with the root of the count until they no longer meet.
+    None where that cannot be said: the value is no worse, or there is no interval.
+    """
+    if value.floor is None or value.n_real is None or value.interval is None or value.floor_interval is None:
+        return None
+    loss, above = _loss(value, value.floor), value.value > value.floor
+    arms = (value.value - value.interval[0] + value.floor_interval[1] - value.floor) if above else \
+        (value.interval[1] - value.value + value.floor - value.floor_interval[0])
+    if not loss or not math.isfinite(arms) or arms <= loss:
+        return None
+    count = value.n_real * (arms / loss) ** 2
+    unit = int(10 ** max(math.floor(math.log10(count)) - 1, 0))
+    return math.ceil(count / unit) * unit
+
+
+def _deciding(value: Value, level: str) -> str:
+    """Return how many scans would decide what is open, in brackets, or ""."""
+    needed = scans_to_decide(value) if level == "open" else None
+    return f" (about {max(needed, ENOUGH)} held-out scans would tell)" if needed else ""
 
 
 def within(value: Value) -> bool:

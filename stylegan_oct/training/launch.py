@@ -19,8 +19,8 @@ from dnnlib.files import atomic_write, sha256_of
 from dnnlib.rundir import RunDir, create_run, find_run
 from stylegan_oct.config import DataConfig, TrainConfig
 from stylegan_oct.data.archive import SYNTHETIC, Archive
-from stylegan_oct.model import find_generator
-from stylegan_oct.presets import PRESETS, default_preset, fit_to_device, parse_grow
+from stylegan_oct.model import find_generator, read_info, run_config
+from stylegan_oct.presets import PRESETS, adapted_to, default_preset, fit_to_device, parse_grow
 from stylegan_oct.training import loop
 from stylegan_oct.training.quality import check_metrics
 from torch_utils import checkpoint
@@ -37,6 +37,8 @@ OPTION_FIELDS = {"total_kimg": "total_kimg", "start_from": "start_from", "grow":
                  "balanced": "data.balanced", "seed": "seed", "precision": "precision", "tf32": "tf32",
                  "metrics": "save.metrics", "metrics_count": "save.metrics_count", "best_by": "save.best_by"}
 
+ADAPTED = "demo256"  # what the preset `adapt` starts from where nothing else is named
+FEWEST = 8            # scans that a generator can be adapted to
 NARROW = 4_000_000  # numbers in the feature maps of a picture up to which a process a core is better than threads
 
 
@@ -77,6 +79,10 @@ def resolve(data: DataConfig, preset: str | None, changes: Mapping[str, Any], wo
     if grow is not None:
         stages = parse_grow(grow, base, gamma=changes.get("r1.gamma"))
         changes["grow"] = [dataclasses.asdict(stage) for stage in stages]
+    if base.preset == "adapt":
+        start = start or ADAPTED
+        info = read_info(find_generator(Path(start)))
+        base = adapted_to(base, run_config(info.path), info.options)
     fitted = changes.get("batch_gpu") is None
     config = override(base, {**changes, "batch_gpu": 1} if fitted else changes)
     check_metrics(config.save.metrics)
@@ -91,6 +97,30 @@ def resolve(data: DataConfig, preset: str | None, changes: Mapping[str, Any], wo
         raise ConfigError(f"batch must be a multiple of processes * batch-gpu = {world.size * config.batch_gpu}; got "
                           f"{config.batch}. Leave --batch-gpu out to have it chosen.")
     return config
+
+
+def adapted_resolution(preset: str | None, start_from: str | None) -> int | None:
+    """Return the resolution of the generator that the preset `adapt` goes on from; None for other presets."""
+    return read_info(find_generator(Path(start_from or ADAPTED))).resolution if preset == "adapt" else None
+
+
+def check_few(archive_path: Path) -> None:
+    """Refuse scans from which the preset `adapt` cannot learn, or by which it cannot be judged.
+
+    Raises:
+        DataError: says what is missing.
+    """
+    archive = Archive(archive_path)
+    count = len(archive.names("train"))
+    if not archive.classes:
+        raise DataError(f"{archive_path} holds scans without classes. Put the scans into a folder for each class, "
+                        "one is enough: scans/DRUSEN/1.png.")
+    if count < FEWEST:
+        raise DataError(f"{archive_path} holds {count} scans to learn from; a generator needs at least {FEWEST} to be "
+                        "adapted. Bring more, or draw with the generator as it is.")
+    if archive.splits == ("train",):
+        raise DataError(f"All scans of {archive_path} are of one patient, or of no held-out one: nothing is left by "
+                        "which to tell when to stop. Bring scans of another patient.")
 
 
 def useful_processes(config: TrainConfig, device: torch.device) -> int:

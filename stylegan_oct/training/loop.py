@@ -85,7 +85,7 @@ def _train_stage(config: TrainConfig, begin_nimg: int, run: RunDir, world: World
     with (contextlib.closing(_batches(config, dataset, state.nimg, world)) as batches,
           Monitor(config, run, state, world, stats, snapshots, bar, quality) as monitor):
         monitor.start()
-        while state.nimg < config.total_nimg and not world.any(interrupt.requested):
+        while state.nimg < config.total_nimg and not world.any(interrupt.requested or monitor.exhausted):
             batch = next(batches)
             steps.generator(batch)
             if config.path_length.weight > 0 and state.step % config.path_length.interval == 0:
@@ -103,7 +103,11 @@ def _train_stage(config: TrainConfig, begin_nimg: int, run: RunDir, world: World
         monitor.save()
     world.barrier()  # the next stage begins on every process with what the first one has saved
     newest = checkpoint.complete_checkpoints(run.checkpoints)
-    return Outcome(state.nimg >= config.total_nimg, state.nimg, monitor.grid, newest[-1] if newest else None)
+    if monitor.exhausted:
+        log.info("no better after %d snapshots: the run ends, and its best checkpoint is %s", config.save.patience,
+                 run.path / "best")
+    finished = state.nimg >= config.total_nimg or world.any(monitor.exhausted)
+    return Outcome(finished, state.nimg, monitor.grid, newest[-1] if newest else None)
 
 
 def _shown(run: RunDir) -> int:

@@ -108,6 +108,11 @@ class Monitor:
         log.debug("saved %s", path)
 
     @property
+    def exhausted(self) -> bool:
+        """Whether the run is to end because it gets no better; known to the first process alone."""
+        return self._quality is not None and self._quality.exhausted
+
+    @property
     def grid(self) -> Path | None:
         """The newest sample grid."""
         return max(self._run.samples.glob("nimg-*.png"), default=None)

@@ -63,6 +63,7 @@ class Quality:
         self._save, self._run, self._G = config.save, run, G
         self._archive = Path(config.data.path)
         self._best_by = config.save.best_by or config.save.metrics[0]
+        self._since: int | None = None  # snapshots since the best; None: to be counted
         keep_rows(run.metrics, lambda row: row.get("by") != BY or row.get("nimg", 0) <= nimg)
 
     @property
@@ -71,12 +72,28 @@ class Quality:
         best = self._best()
         return None if best is None else int(best["nimg"])
 
+    @property
+    def exhausted(self) -> bool:
+        """Whether the last snapshots, as many as the run's patience, were all worse than the best."""
+        if self._since is None:
+            self._since = self._snapshots_since_best()
+        return 0 < self._save.patience <= self._since
+
+    def _snapshots_since_best(self) -> int:
+        best = self.best_nimg
+        if best is None:
+            return 0
+        since = {row.get("nimg") for row in read_jsonl(self._run.metrics)
+                 if row.get("by") == BY and row.get("nimg", 0) > best}
+        return len(since)
+
     def knows(self, nimg: int) -> bool:
         """Whether the generator of that image count was measured."""
         return any(row.get("by") == BY and row.get("nimg") == nimg for row in read_jsonl(self._run.metrics))
 
     def measure(self, nimg: int, checkpoint: Path) -> dict[str, float]:
         """Measure, write it down, keep the checkpoint if it is the best; return the numbers, {} where it failed."""
+        self._since = None
         try:
             with torch.random.fork_rng(devices=[]):
                 values = self._values(nimg)

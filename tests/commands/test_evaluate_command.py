@@ -57,6 +57,17 @@ def test_json_is_the_report(made: Path, tmp_path: Path, scripted: None) -> None:
     assert report == json.loads((tmp_path / "report.json").read_text())
 
 
+def test_another_generator_is_measured_on_the_same_scans_and_compared(made: Path, tmp_path: Path,
+                                                                     scripted: None) -> None:
+    result = invoke("-c", made / "run", "--against", made / "run", "--count", 16, "--detector", "lite0",
+                    "--out", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert {"report.html", "compare.html", "against"} <= {path.name for path in tmp_path.iterdir()}
+    assert (tmp_path / "against" / "report.html").is_file()
+    refused = invoke("-c", made / "run", "--against", "demo64", "--count", 16, "--out", tmp_path / "other")
+    assert refused.exit_code == 2 and "resolution" in refused.output
+
+
 def test_two_reports_are_compared(made: Path, tmp_path: Path, scripted: None) -> None:
     for name in ("a", "b"):
         invoke("-c", made / "run", "--count", 16, "--detector", "lite0", "--out", tmp_path / name)

@@ -92,3 +92,21 @@ def test_a_hundred_thousand_scans_are_compared_in_seconds():
     thumbnails = np.zeros((100_000, 16, 16), np.uint8)
     thumbnails[:, :8] = 200
     assert len(near_pairs(hashes, thumbnails)) == 500
+
+
+@given(st.dictionaries(st.text(min_size=1), st.sampled_from(["A", "B", "C"]), min_size=1, max_size=40))
+def test_with_classes_every_split_gets_its_share_of_each(classes):
+    fractions = Fractions(0.65, 0.35, 0.0)
+    result = assign(classes, set(), fractions, classes=classes)
+    assert set(result) == set(classes)
+    for name in set(classes.values()):
+        of_class = [result[patient] for patient in classes if classes[patient] == name]
+        # One more may move so that no split is empty.
+        assert abs(of_class.count("val") - 0.35 * len(of_class)) <= 1.5
+
+
+def test_with_classes_the_order_in_which_patients_come_changes_nothing():
+    classes = {str(i): "AB"[i % 2] for i in range(20)}
+    backwards = dict(reversed(classes.items()))
+    assert assign(classes, set(), Fractions(), classes=classes) == assign(backwards, set(), Fractions(),
+                                                                          classes=backwards)

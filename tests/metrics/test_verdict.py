@@ -6,7 +6,7 @@ from sample_report import sample_report
 
 from stylegan_oct.metrics.meanings import MEANINGS, family_of, full_title, number, seer_of
 from stylegan_oct.metrics.values import Value
-from stylegan_oct.metrics.verdict import gap, judge
+from stylegan_oct.metrics.verdict import gap, judge, scans_to_decide
 
 
 def test_the_verdict_puts_missing_variety_first_and_names_the_worst_class() -> None:
@@ -82,3 +82,25 @@ def test_few_pictures_are_never_called_good() -> None:
         return [finding.level for finding in judge([same])]
 
     assert levels(500, 500) == ["good"] and levels(500, 13) == levels(13, 500) == ["open"]
+
+
+@pytest.mark.parametrize(("value", "floor"), [(0.6, 0.9), (0.9, 0.6)])
+def test_what_is_open_says_how_many_scans_would_tell(value: float, floor: float) -> None:
+    better = "higher" if value < floor else "lower"
+    open_value = Value(metric="recall_lite0" if better == "higher" else "kd_lite0", value=value,
+                       interval=(value - 0.4, value + 0.4), floor=floor, floor_interval=(floor - 0.2, floor + 0.2),
+                       n=22, n_real=22, better=better)
+    # The arms, 0.6 together, are to shrink to the distance of 0.3: four times the scans.
+    assert scans_to_decide(open_value) in (88, 89)  # rounded up
+    (finding,) = judge([open_value])
+    assert finding.level == "open" and "about 100 held-out scans would tell" in finding.text
+    many = dataclasses.replace(open_value, n_real=22000)
+    assert scans_to_decide(many) in (88000, 89000)
+
+
+def test_what_is_no_worse_or_already_told_needs_no_number_of_scans() -> None:
+    sure = Value(metric="recall_lite0", value=0.2, interval=(0.1, 0.3), floor=0.9, floor_interval=(0.8, 1.0), n=22,
+                 n_real=22, better="higher")
+    equal = dataclasses.replace(sure, value=0.9, interval=(0.8, 1.0))
+    unknown = dataclasses.replace(sure, interval=None)
+    assert [scans_to_decide(value) for value in (sure, equal, unknown)] == [None] * 3

@@ -1,0 +1,93 @@
+"""A generator that goes on with a few scans: whose networks it takes, when it ends, what it refuses."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from tiny import tiny_config, write_archive
+
+from dnnlib.errors import ConfigError, DataError
+from stylegan_oct.config import TrainConfig
+from stylegan_oct.metrics.values import Value
+from stylegan_oct.model import find_generator, load_generator
+from stylegan_oct.training import launch, loop, monitor
+from stylegan_oct.training.quality import Quality
+from torch_utils import checkpoint
+from torch_utils.distributed import World
+
+Make = Callable[..., TrainConfig]
+
+
+@pytest.fixture(autouse=True)
+def _no_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(monitor, "_event_writer", lambda *_: None)
+
+
+def train(config: TrainConfig, outdir: Path) -> tuple[loop.Outcome, launch.Choice]:
+    choice = launch.choose_run(config, outdir, new=False)
+    return launch.start(config, choice, World(), Console(file=io.StringIO())), choice
+
+
+def judged_by(monkeypatch: pytest.MonkeyPatch, distances: dict[int, float]) -> list[int]:
+    """Let the snapshots have these distances; return the list of what is measured."""
+    measured: list[int] = []
+
+    def values(_: Quality, nimg: int) -> list[Value]:
+        measured.append(nimg)
+        return [Value(metric="kd_lite0", value=distances[nimg], better="lower")]
+
+    monkeypatch.setattr(Quality, "_values", values)
+    return measured
+
+
+PATIENT = {"total_kimg": 0.1, "save__snapshot_kimg": 0.008, "save__metrics": ["kd_lite0"], "save__patience": 2}
+RISING = {8: 3.0, 16: 1.0, 24: 2.0, 32: 1.5, 40: 0.5}
+
+
+def test_a_run_ends_when_the_distance_has_risen_and_its_generator_is_the_best(
+        make_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = judged_by(monkeypatch, RISING)
+    outcome, choice = train(make_config(**PATIENT), tmp_path)
+    assert outcome.finished and outcome.nimg == 32 and measured == [8, 16, 24, 32]
+    for place in (choice.run.path, tmp_path):
+        assert checkpoint.nimg_of(find_generator(place).resolve().parent) == 16
+    again, _ = train(make_config(**PATIENT), tmp_path)
+    assert again.finished and again.nimg == 32 and measured == [8, 16, 24, 32]
+
+
+def test_without_patience_it_goes_on_and_its_generator_is_the_newest(
+        make_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    judged_by(monkeypatch, RISING)
+    outcome, choice = train(make_config(**{**PATIENT, "save__patience": 0, "total_kimg": 0.04}), tmp_path)
+    assert outcome.nimg == 40 and checkpoint.nimg_of(find_generator(choice.run.path).parent) == 40
+
+
+def test_patience_needs_a_metric(make_config: Make) -> None:
+    with pytest.raises(ConfigError, match="--metrics kd_lite0"):
+        make_config(save__patience=2)
+
+
+def test_the_networks_are_those_of_the_start_whatever_their_sizes(tmp_path: Path,
+                                                                 monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stylegan_oct.training.quality.Quality._values", lambda *_: [])
+    source, _ = train(tiny_config(write_archive(tmp_path / "a.zip"), total_kimg=0.008, G__w_dim=6), tmp_path / "first")
+    assert source.checkpoint
+    scans = write_archive(tmp_path / "scans.zip", classes=("DRUSEN", "OTHER"))
+    config = launch.resolve(launch.data_config(scans, World()), "adapt", {
+        "start_from": str(source.checkpoint), "total_kimg": 0.016, "save.snapshot_kimg": 0.008}, World())
+    assert (config.G.w_dim, config.D.channel_max, config.D.mbstd_group_size, config.D.freeze_layers) == (6, 8, 2, 4)
+    outcome, choice = train(config, tmp_path / "second")
+    assert outcome.finished and "left fresh" not in choice.run.log.read_text()
+    assert load_generator(outcome.checkpoint).info.classes == ("DRUSEN", "OTHER")
+
+
+def test_too_few_scans_one_patient_and_scans_without_classes_are_refused_in_a_line(tmp_path: Path) -> None:
+    for archive, words in ((write_archive(tmp_path / "few.zip", count=7), "7 scans.*at least 8"),
+                           (write_archive(tmp_path / "one.zip", held_out=0), "one patient"),
+                           (write_archive(tmp_path / "none.zip", classes=()), "a folder for each class")):
+        with pytest.raises(DataError, match=words) as caught:
+            launch.check_few(archive)
+        assert "\n" not in str(caught.value)
+    launch.check_few(write_archive(tmp_path / "enough.zip", classes=("ONE",)))
