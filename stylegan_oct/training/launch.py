@@ -16,7 +16,7 @@ from dnnlib import logs
 from dnnlib.config import from_dict, override, to_json
 from dnnlib.errors import ConfigError, DataError, TrainingError
 from dnnlib.files import atomic_write, sha256_of
-from dnnlib.rundir import RunDir, create_run, find_run
+from dnnlib.rundir import RunDir, create_run, find_run, runs_in
 from stylegan_oct.config import DataConfig, TrainConfig
 from stylegan_oct.data.archive import SYNTHETIC, Archive
 from stylegan_oct.model import find_generator, read_info, run_config
@@ -143,6 +143,7 @@ class Choice:
     run: RunDir
     resumes: bool
     finished: bool
+    note: str = ""  # why another run is not gone on with
 
 
 def choose_run_together(config: TrainConfig, outdir: Path, *, new: bool, world: World) -> Choice:
@@ -150,9 +151,9 @@ def choose_run_together(config: TrainConfig, outdir: Path, *, new: bool, world: 
     text = ""
     if world.is_first:
         choice = choose_run(config, outdir, new=new)
-        text = json.dumps([str(choice.run.path), choice.resumes, choice.finished])
-    path, resumes, finished = json.loads(world.share(text))
-    return Choice(RunDir(Path(path)), resumes, finished)
+        text = json.dumps([str(choice.run.path), choice.resumes, choice.finished, choice.note])
+    path, *rest = json.loads(world.share(text))
+    return Choice(RunDir(Path(path)), *rest)
 
 
 def choose_run(config: TrainConfig, outdir: Path, *, new: bool) -> Choice:
@@ -168,10 +169,37 @@ def choose_run(config: TrainConfig, outdir: Path, *, new: bool) -> Choice:
 
     run = None if new else find_run(outdir, same)
     if run is None:
-        return Choice(create_run(outdir, f"{config.preset}-{config.data.resolution}px-b{config.batch}"), False, False)
+        note = "" if new else _nearly(config, outdir)
+        name = f"{config.preset}-{config.data.resolution}px-b{config.batch}"
+        return Choice(create_run(outdir, name), False, False, note)
     complete = checkpoint.complete_checkpoints(run.checkpoints)
     done = checkpoint.nimg_of(complete[-1]) if complete else 0
     return Choice(run, True, done >= config.total_nimg)
+
+
+def _nearly(config: TrainConfig, outdir: Path) -> str:
+    """Return in what the newest run on the same data differs from a configuration, "" where there is none."""
+    for run in runs_in(outdir):
+        stored = run.read_config() or {}
+        try:
+            other = from_dict(TrainConfig, stored).identity()
+        except ConfigError:
+            continue
+        if stored["data"]["fingerprint"] != config.data.fingerprint:
+            continue
+        wanted = _flat(config.identity())
+        found = _flat(other)
+        names = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
+        told = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+        return f"{run.path} has other settings ({told}), and goes on only with its own"
+    return ""
+
+
+def _flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested fields by their dotted names."""
+    parts = ({f"{prefix}{key}": value} if not isinstance(value, dict) else _flat(value, f"{prefix}{key}.")
+             for key, value in data.items())
+    return {key: value for part in parts for key, value in part.items()}
 
 
 def set_up_device(config: TrainConfig, world: World) -> None:
@@ -197,6 +225,8 @@ def start(config: TrainConfig, choice: Choice, world: World, console: Console) -
                 file.write(to_json(config) + "\n")
             logs.open_log(run.log, _ConsoleHandler(console))
             log.info("%s %s", "going on with" if choice.resumes else "training in", run.path)
+            if choice.note:
+                log.info("a run of its own: %s", choice.note)
         return loop.train(config, run, world, console)
     except OSError as error:
         raise TrainingError(f"A file of the run could not be written or read ({error.strerror or error}). Make room, "

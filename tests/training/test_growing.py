@@ -220,3 +220,12 @@ def test_the_time_left_counts_the_stages_to_come() -> None:
     assert work_left(stages, 0) == pytest.approx(30_000 + 70_000 * ratio)
     assert work_left(stages, 90_000) == pytest.approx(10_000) and work_left(stages, 100_000) == 0
     assert stage_at(stages, 30_000) is small and stage_at(stages, 30_008) is large
+
+
+def test_a_run_with_other_stages_is_another_run_and_says_so(
+        grown: Callable[..., TrainConfig], tmp_path: Path) -> None:
+    _, first = train(grown(total_kimg=0.02), tmp_path / "runs")
+    assert first.note == ""
+    _, choice = train(grown(grow=[], r1__gamma=3.0, total_kimg=0.008), tmp_path / "runs")
+    assert not choice.resumes and "00000-test" in choice.note and "(grow, r1.gamma)" in choice.note
+    assert choice.note in choice.run.log.read_text()
