@@ -1,10 +1,12 @@
-"""What a given time of one CPU core buys at 256 px: grown or from scratch, by which stages, with which widths.
+"""What a given time buys at 256 px: grown or from scratch, by which stages, with which widths.
 
     python -m benchmarks.growing --archive data/phantom-256-8000.zip --minutes 15
     python -m benchmarks.growing --archive data/phantom-256-8000.zip --only scratch,grown --minutes 60
     python -m benchmarks.growing --archive data/phantom-256-8000.zip --start-from runs/00007-... --only going-on,mixing
+    python -m benchmarks.growing --archive scans-256.zip --preset oct256 --at-64 400 --minutes 60 --only scratch,grown
 
-Every run has the same CPU time in one thread, whatever else the machine does, and is then judged with the same samples:
+On a CPU every run has the same CPU time in one thread, whatever else the machine does; on a GPU the same time. It is
+then judged with the same samples:
 Frechet distance, precision and recall (lite0) to held-out scans beside the floor of real scans, and the share of
 samples in which the included judge sees the class asked for. A run whose folder is finished is judged and not trained
 again, so that an interrupted table goes on.
@@ -39,10 +41,10 @@ from stylegan_oct.model import load_generator
 from torch_utils.checkpoint import complete_checkpoints
 
 FIRST_SEED = 700_000
-AT_64 = 17  # images a second of one core at 64 px, from which shares of the time become kimg: 64:{0.4} is 40 %
 BATCH = 20
 WIDE = ["--set=G.channel_base=4096", "--set=D.channel_base=4096"]
-COMMON = ["--preset=demo256", "--aug=off", "--precision=bf16", "--batch-gpu=4", "--set=save.every_min=2", "--kimg=1000"]
+COMMON = ["--set=save.every_min=2", "--kimg=100000"]
+ON_A_CPU = ["--aug=off", "--precision=bf16", "--batch-gpu=4"]
 
 FROM_NOTHING = {
     "scratch": ["--grow=off"],
@@ -66,10 +68,11 @@ FROM_WEIGHTS = {
 
 
 def train(options: list[str], out: Path, minutes: float) -> None:
-    """Train in a process of its own until it has used up its CPU time."""
+    """Train in a process of its own until it has used up its CPU time, or on a GPU its time."""
+    number, timer = ("SIGALRM", "ITIMER_REAL") if torch.cuda.is_available() else ("SIGPROF", "ITIMER_PROF")
     code = ("import os, signal, sys\n"
-            "signal.signal(signal.SIGPROF, lambda *_: os.kill(os.getpid(), signal.SIGTERM))\n"
-            f"signal.setitimer(signal.ITIMER_PROF, {minutes * 60})\n"
+            f"signal.signal(signal.{number}, lambda *_: os.kill(os.getpid(), signal.SIGTERM))\n"
+            f"signal.setitimer(signal.{timer}, {minutes * 60})\n"
             "from tools.__main__ import main\n"
             "main()\n")
     subprocess.run([sys.executable, "-c", code, "train", f"--outdir={out}", *options], check=True,
@@ -77,9 +80,9 @@ def train(options: list[str], out: Path, minutes: float) -> None:
     (out / "done").touch()
 
 
-def with_lengths(option: str, minutes: float) -> str:
-    """Return an option with {shares of the time} as kimg, at the speed of 64 px."""
-    return re.sub(r"\{([\d.]+)\}", lambda share: f"{float(share[1]) * minutes * 60 * AT_64 / 1000:.2f}", option)
+def with_lengths(option: str, minutes: float, at_64: float) -> str:
+    """Return an option with {shares of the time} as kimg, at the speed of 64 px: 64:{0.4} is 40 %."""
+    return re.sub(r"\{([\d.]+)\}", lambda share: f"{float(share[1]) * minutes * 60 * at_64 / 1000:.2f}", option)
 
 
 def judge(name: str, file: Path, archive: Path, cache: Path, count: int) -> str:
@@ -111,6 +114,8 @@ def main() -> None:
     parser.add_argument("--start-from", type=Path)
     parser.add_argument("--only", help="names, by commas")
     parser.add_argument("--minutes", type=float, default=15, help="of one core, for each run")
+    parser.add_argument("--preset", default="demo256")
+    parser.add_argument("--at-64", type=float, default=17, help="images a second at 64 px, for the lengths of stages")
     parser.add_argument("--count", type=int, default=400, help="samples and held-out scans")
     parser.add_argument("--out", type=Path, default=Path("runs/growing"))
     args = parser.parse_args()
@@ -124,8 +129,10 @@ def main() -> None:
     for name in names:
         out = args.out / f"{'from-weights-' if start else ''}{name}-{args.minutes:g}min"
         if not (out / "done").exists():
-            options = [with_lengths(option, args.minutes) for option in variants[name]]
-            train([*COMMON, f"--data={args.archive}", *start, *options], out, args.minutes)
+            device = [] if torch.cuda.is_available() else ON_A_CPU
+            options = [with_lengths(option, args.minutes, args.at_64) for option in variants[name]]
+            train([f"--preset={args.preset}", *COMMON, *device, f"--data={args.archive}", *start, *options], out,
+                  args.minutes)
         newest = complete_checkpoints(next(runs_in(out)).checkpoints)[-1]
         print(judge(name, newest, args.archive, args.out / "seen", args.count), flush=True)
 

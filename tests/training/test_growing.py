@@ -2,6 +2,9 @@
 
 import io
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -229,3 +232,23 @@ def test_a_run_with_other_stages_is_another_run_and_says_so(
     _, choice = train(grown(grow=[], r1__gamma=3.0, total_kimg=0.008), tmp_path / "runs")
     assert not choice.resumes and "00000-test" in choice.note and "(grow, r1.gamma)" in choice.note
     assert choice.note in choice.run.log.read_text()
+
+
+def test_two_processes_grow_to_the_same_as_one(tmp_path: Path) -> None:
+    write_archive(tmp_path / "a.zip", resolution=16)
+    settings = {"G.channel_base": 64, "G.channel_max": 8, "G.z_dim": 8, "G.w_dim": 8, "D.channel_base": 64,
+                "D.channel_max": 8, "D.mbstd_group_size": 2, "batch_gpu": 2}
+    options = ["--data=a.zip", "--preset=demo256", "--batch=4", "--kimg=0.032", "--grow=8:0.016,16",
+               *(f"--set={name}={value}" for name, value in settings.items())]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    found = []
+    for processes in (1, 2):
+        result = subprocess.run([sys.executable, "-m", "tools", "train", *options, f"--processes={processes}",
+                                 f"--outdir={processes}"], cwd=tmp_path, env=environment, text=True,
+                                capture_output=True, timeout=240)
+        assert result.returncode == 0, result.stderr
+        found.append(tensors(next(tmp_path.glob(f"{processes}/*/checkpoints/nimg-00000032"))))
+    one, two = found
+    assert one.keys() == two.keys()
+    for name in one:
+        torch.testing.assert_close(one[name], two[name], rtol=1e-3, atol=1e-4, msg=f"{name} differs")
