@@ -25,6 +25,7 @@ from torch_utils.checkpoint import complete_checkpoints, encode_tensors, load_mo
 INCLUDED = Path(__file__).parent / "demo"  # a folder for each generator that comes with the project, by its name
 DEMO = INCLUDED / "demo64"                 # the one that is meant where none is named
 GENERATOR_FILE = "G_ema.safetensors"
+DISCRIMINATOR_FILE = "D.safetensors"
 BESIDE = {"oct": "detector.safetensors", "copies": "copies.safetensors"}  # networks made for a generator, by detector
 
 Label = str | int | Sequence[str | int] | Tensor
@@ -202,18 +203,28 @@ def weights_beside(info: GeneratorInfo, detector: str) -> Path | None:
     return file if file.is_file() else None
 
 
-def export_generator(source: Path, dest: Path, *, half: bool = True) -> None:
+def export_generator(source: Path, dest: Path, *, half: bool = True, discriminator: bool = False) -> None:
     """Write the generator of a checkpoint or run as one small file to hand on.
 
     Args:
         source: as for `load_generator`.
         dest: the .safetensors file.
         half: store float16, half the size; pictures change by less than a grey level.
+        discriminator: write the checkpoint's D beside it as DISCRIMINATOR_FILE, for trainings that start from here.
     Raises:
-        CheckpointError: there is none, its weights do not fit into float16, or the file cannot be written.
+        CheckpointError: there is none, its weights do not fit into float16, or a file cannot be written.
     """
     file = find_generator(source)
     read_info(file)
+    if discriminator and not (file.parent / DISCRIMINATOR_FILE).is_file():
+        raise CheckpointError(f"There is no discriminator beside {file}: only the newest checkpoints of a run keep "
+                              "theirs. Take one of those, or leave the discriminator out.")
+    _write_packed(file, dest, half)
+    if discriminator:
+        _write_packed(file.parent / DISCRIMINATOR_FILE, dest.parent / DISCRIMINATOR_FILE, half)
+
+
+def _write_packed(file: Path, dest: Path, half: bool) -> None:
     kind = torch.float16 if half else torch.float32
     tensors = {name: tensor.to(kind) for name, tensor in read_tensors(file).items()}
     if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):

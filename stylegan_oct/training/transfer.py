@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dnnlib.errors import CheckpointError
-from stylegan_oct.model import find_generator, read_info
+from stylegan_oct.model import DISCRIMINATOR_FILE, find_generator, read_info
 from stylegan_oct.networks.generator import Generator
 from stylegan_oct.training.state import State
 from torch_utils.checkpoint import load_module, read_meta, read_tensors
@@ -66,7 +66,7 @@ def start_from(state: State, source: Path) -> TransferReport:
                               "another checkpoint to start from.")
     _begin_with_the_picture_below(state.G_ema, report)
     state.G.load_state_dict(state.G_ema.state_dict())
-    discriminator = file.parent / "D.safetensors"
+    discriminator = file.parent / DISCRIMINATOR_FILE
     if discriminator.is_file():
         _transfer(state.D, read_tensors(discriminator), classes, state.config.data.classes, "D", report)
     else:

@@ -9,6 +9,7 @@ from tiny import tiny_config, write_archive
 
 from dnnlib.errors import CheckpointError
 from stylegan_oct.config import TrainConfig
+from stylegan_oct.model import export_generator
 from stylegan_oct.training.state import create_state
 from stylegan_oct.training.transfer import start_from
 
@@ -73,3 +74,19 @@ def test_a_missing_discriminator_is_said(make_config: Make, source: Path) -> Non
     (source / "meta.json").unlink()
     report = start_from(create_state(make_config(), CPU, "scans"), source / "G_ema.safetensors")
     assert any("discriminator" in line for line in report.lines())
+
+
+def test_a_packed_generator_with_its_discriminator_is_a_start_too(make_config: Make, source: Path,
+                                                                 tmp_path: Path) -> None:
+    (tmp_path / "packed").mkdir()
+    export_generator(source, tmp_path / "packed" / "G_ema.safetensors", discriminator=True)
+    state = create_state(make_config(), CPU, "scans")
+    report = start_from(state, tmp_path / "packed")
+    assert not report.fresh
+    donor = create_state(make_config(seed=5), CPU, "phantom")
+    for name, tensor in donor.D.named_parameters():
+        assert torch.equal(dict(state.D.named_parameters())[name], tensor.half().float())
+    (source / "D.safetensors").unlink()
+    with pytest.raises(CheckpointError, match="no discriminator beside"):
+        export_generator(source / "G_ema.safetensors", tmp_path / "other.safetensors", discriminator=True)
+    assert not (tmp_path / "other.safetensors").exists()
