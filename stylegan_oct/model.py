@@ -1,6 +1,7 @@
 """A trained generator as one object: `load_generator()` finds it, `G(z, "DRUSEN")` draws with it."""
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -119,9 +120,10 @@ class OctGenerator(nn.Module):
             psi: truncation; 1 is the full variety, smaller values draw nearer to the mean.
             cutoff: number of layers that are truncated; default all.
             center: truncate towards the mean of the class or of all classes.
-            noise_mode: fixed speckle, new speckle every time, or none.
+            noise_mode: speckle that is fixed for each latent, new every time, or none.
         """
-        return self.synthesize(self.ws(z, label, psi=psi, cutoff=cutoff, center=center), noise_mode=noise_mode)
+        return self.synthesize(self.ws(z, label, psi=psi, cutoff=cutoff, center=center), noise_mode=noise_mode,
+                               shift=self.speckle_shift(z))
 
     def ws(self, z: Tensor, label: Label | None = None, *, psi: float = 1.0, cutoff: int | None = None,
            center: Literal["class", "global"] = "class") -> Tensor:
@@ -134,16 +136,27 @@ class OctGenerator(nn.Module):
         assert isinstance(ws, Tensor)
         return ws
 
-    def synthesize(self, ws: Tensor, *, noise_mode: Literal["const", "random", "none"] = "const") -> Tensor:
+    def speckle_shift(self, z: Tensor) -> Tensor:
+        """Return by how many pixels [N, 2] the fixed speckle is moved in the pictures of z [N, z_dim], by their bytes.
+
+        Pictures of different latents would else share one speckle; that of the same latent has the same everywhere.
+        """
+        digests = [hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in z.detach().cpu().numpy()]
+        numbers = np.frombuffer(b"".join(digests), dtype="<u4").reshape(-1, 2) % self.info.resolution
+        return torch.from_numpy(numbers.astype(np.int64))
+
+    def synthesize(self, ws: Tensor, *, noise_mode: Literal["const", "random", "none"] = "const",
+                   shift: Tensor | None = None) -> Tensor:
         """Return images [N, C, R, R], float32, about [-1, 1], of intermediate latents.
 
         Args:
             ws: [N, w_dim], one w for all layers, or [N, layers, w_dim].
             noise_mode: as in `forward`.
+            shift: of the fixed speckle, from `speckle_shift`; default none: walks and comparisons keep one speckle.
         """
         if ws.ndim == 2:
             ws = ws[:, None].expand(-1, self.network.num_ws, -1)
-        images = self.network.synthesis(ws.to(self.device), noise_mode=noise_mode)
+        images = self.network.synthesis(ws.to(self.device), noise_mode=noise_mode, shift=shift)
         assert isinstance(images, Tensor)
         return images
 

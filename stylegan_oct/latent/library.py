@@ -226,8 +226,9 @@ def _draw(G: OctGenerator, origin: Origin, positions: range, writer: ArchiveWrit
     rows = [_row(position, origin, G.info.classes) for position in positions]
     labels = [label for label, _ in rows if label is not None] or None
     with torch.inference_mode():
-        ws = G.ws(G.z([row["seed"] for _, row in rows]), labels, psi=origin.psi)
-        pictures = to_pictures(G.synthesize(ws))
+        z = G.z([row["seed"] for _, row in rows])
+        ws = G.ws(z, labels, psi=origin.psi)
+        pictures = to_pictures(G.synthesize(ws, shift=G.speckle_shift(z)))
     for (label, row), picture in zip(rows, pictures, strict=True):
         facts = {**Manner(psi=origin.psi).facts(), **row, "checkpoint_sha256": origin.checkpoint_sha256}
         png = encode_png(picture, synthetic_text("generator", **facts), compress_level=3)

@@ -108,19 +108,22 @@ class SpeckleLayer(nn.Module):
             self.grain[0, 0, 1, 1] = 1
         self.register_buffer("noise_const", torch.randn(resolution, resolution))
 
-    def forward(self, img: Tensor, x: Tensor, w: Tensor, *, noise_mode: NoiseMode) -> Tensor:
+    def forward(self, img: Tensor, x: Tensor, w: Tensor, *, noise_mode: NoiseMode,
+                shift: Tensor | None = None) -> Tensor:
         """Return the image [N, img_channels, R, R], float32, with speckle.
 
         Args:
             img: without it, of the same shape.
             x: features of the last layer, [N, in_channels, R, R].
             w: [N, w_dim].
-            noise_mode: of `SynthesisNetwork.forward`.
+            noise_mode, shift: of `SynthesisNetwork.forward`.
         """
         if noise_mode == "none":
             return img.clamp(min=BLACK)
         if noise_mode == "const":
-            noise = self.noise_const[None, None]
+            noise = self.noise_const.reshape(-1, 1, self.resolution, self.resolution)  # fitted noise is [N, 1, R, R]
+            if shift is not None:
+                noise = torch.cat([noise.roll(moved, dims=(2, 3)) for moved in shift.tolist()])
         else:
             noise = torch.randn(len(x), 1, self.resolution, self.resolution, device=x.device)
         strength: Tensor = self.strength(x, w).to(torch.float32, memory_format=torch.contiguous_format)
@@ -161,8 +164,8 @@ class SynthesisBlock(MixedPrecisionBlock):
         if in_channels > 0 and architecture == "resnet":
             self.skip = Conv2dLayer(in_channels, out_channels, 1, bias=False, up=2)
 
-    def forward(self, x: Tensor | None, img: Tensor | None, ws: Tensor, *, noise_mode: NoiseMode,
-                force_fp32: bool) -> tuple[Tensor, Tensor | None]:
+    def forward(self, x: Tensor | None, img: Tensor | None, ws: Tensor, *, noise_mode: NoiseMode, force_fp32: bool,
+                shift: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Return features and image of twice the size.
 
         Args:
@@ -187,7 +190,7 @@ class SynthesisBlock(MixedPrecisionBlock):
             y = self.torgb(x, ws[:, -1]).to(torch.float32, memory_format=torch.contiguous_format)
             img = y if img is None else img + y
         if self.speckle is not None:
-            img = self.speckle(img, x, ws[:, -1], noise_mode=noise_mode)
+            img = self.speckle(img, x, ws[:, -1], noise_mode=noise_mode, shift=shift)
         return x, img
 
 
@@ -212,12 +215,15 @@ class SynthesisNetwork(nn.Module):
             in_channels = out_channels
         self.num_ws = 2 * len(self.resolutions)  # two a block, less one at 4x4, and one more for the last toRGB
 
-    def forward(self, ws: Tensor, *, noise_mode: NoiseMode = "random", force_fp32: bool = False) -> Tensor:
+    def forward(self, ws: Tensor, *, noise_mode: NoiseMode = "random", force_fp32: bool = False,
+                shift: Tensor | None = None) -> Tensor:
         """Return images [N, img_channels, R, R], float32, for ws [N, num_ws, w_dim].
 
         Args:
             noise_mode: new noise, the fixed one of the buffers, or none.
             force_fp32: all blocks in float32.
+            shift: int64 [N, 2], pixels down and right by which the fixed speckle is moved around for each picture, so
+                that pictures do not share it.
         """
         assert_shape(ws, [None, self.num_ws, self.w_dim])
         ws = ws.to(torch.float32)
@@ -229,7 +235,7 @@ class SynthesisNetwork(nn.Module):
             assert isinstance(block, SynthesisBlock)
             # toRGB of a block shares the w of the next block's first convolution.
             x, img = block(x, img, ws[:, first:first + block.num_conv + 1], noise_mode=noise_mode,
-                           force_fp32=force_fp32)
+                           force_fp32=force_fp32, shift=shift)
             first += block.num_conv
         assert img is not None
         return img

@@ -1,9 +1,13 @@
 """The speckle layer: what it adds, how strongly, and that everything else stays as it was."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch.autograd import gradcheck, gradgradcheck
 
+from stylegan_oct.data.preprocess import Preprocess
+from stylegan_oct.model import GeneratorInfo, OctGenerator
 from stylegan_oct.networks.generator import Generator
 from stylegan_oct.networks.sizes import channels_at
 from stylegan_oct.networks.synthesis import BLACK, SPECKLE_START, SpeckleLayer
@@ -88,3 +92,25 @@ def test_widths_have_a_lower_bound() -> None:
     assert [channels_at(r, **wide) for r in (4, 16, 64, 128, 256, 512)] == [128, 128, 32, 16, 16, 16]
     assert make(channel_min=6).synthesis.b16.conv1.weight.shape[0] == 6
     assert make().synthesis.b16.conv1.weight.shape[0] == 4
+
+
+def test_a_shift_moves_the_fixed_speckle_around_for_each_picture() -> None:
+    speckle, x, w = layer(), torch.zeros(2, 4, 16, 16), torch.randn(2, 8)
+    img = torch.zeros(2, 1, 16, 16)
+    still = speckle(img, x, w, noise_mode="const")
+    moved = speckle(img, x, w, noise_mode="const", shift=torch.tensor([[0, 0], [3, 15]]))
+    assert torch.equal(moved[0], still[0])
+    torch.testing.assert_close(moved[1], still[1].roll((3, 15), dims=(1, 2)))
+
+
+def test_each_latent_has_its_own_speckle_and_always_the_same() -> None:
+    info = GeneratorInfo(Path(), "", ("A", "B"), 16, 1, 0, "", "", Preprocess(resolution=16), {})
+    G = OctGenerator(make(), info)
+    z = G.z(range(200))
+    shift = G.speckle_shift(z)
+    assert torch.equal(shift[5:9], G.speckle_shift(z[5:9])) and shift.min() == 0 and shift.max() == 15
+    assert len({tuple(row) for row in shift.tolist()}) > 100
+    torch.testing.assert_close(G(z[:3], "A"), torch.cat([G(z[i:i + 1], "A") for i in range(3)]))
+    ws = G.ws(z[:1], "A").repeat(2, 1, 1)
+    one, two = G.synthesize(ws, shift=shift[:2])
+    assert not torch.equal(one, two) and torch.equal(*G.synthesize(ws))
