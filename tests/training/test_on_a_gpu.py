@@ -73,7 +73,8 @@ def test_no_step_lets_the_host_wait_or_mixes_devices(gpu: FakeGpu, precision: st
 
 @pytest.mark.parametrize("changes", [{"style_mixing": 0.0}, {"data__classes": []}, {"data__balanced": True},
                                      {"D__architecture": "skip", "G__architecture": "resnet"},
-                                     {"augment__mode": "off"}])
+                                     {"augment__mode": "off"}, {"G__speckle": True},
+                                     {"G__speckle": True, "G__architecture": "resnet", "precision": "bf16"}])
 def test_nor_in_any_other_kind_of_run(gpu: FakeGpu, changes: dict[str, object]) -> None:
     state, steps, _, batch = prepare(small(**changes), gpu.device)
     with gpu.strict():
