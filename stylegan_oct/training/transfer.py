@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from dnnlib.errors import CheckpointError
 from stylegan_oct.model import DISCRIMINATOR_FILE, find_generator, read_info
-from stylegan_oct.networks.generator import Generator
+from stylegan_oct.training.preserve import draw_the_picture_below, judge_the_picture_below, widened
 from stylegan_oct.training.state import State
 from torch_utils.checkpoint import load_module, read_meta, read_tensors
 
@@ -21,6 +21,7 @@ class TransferReport:
     copied: list[str] = field(default_factory=list)
     adapted: list[str] = field(default_factory=list)
     fresh: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def lines(self) -> list[str]:
         """Return the report for the log; long lists are cut."""
@@ -29,7 +30,7 @@ class TransferReport:
             if names:
                 shown = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
                 result.append(f"{len(names)} {what}: {shown}")
-        return result
+        return result + self.notes
 
 
 def grow_from(state: State, checkpoint: Path) -> TransferReport:
@@ -52,42 +53,33 @@ def start_from(state: State, source: Path) -> TransferReport:
     """Load the weights of a checkpoint of any run into a fresh state.
 
     G and its average start from the source's average, D from the source's D where the checkpoint still holds it.
-    Networks may differ in classes (matched by name), channels and resolution.
+    Networks may differ in classes (matched by name), channels, resolution and, where they become wider, feature maps.
+    What is new begins without effect, as far as that is possible (`stylegan_oct.training.preserve`).
 
     Raises:
         CheckpointError: nothing of it fits.
     """
     file = find_generator(source)
-    classes = read_info(file).classes
+    info, data = read_info(file), state.config.data
     report = TransferReport()
-    fits = _transfer(state.G_ema, read_tensors(file), classes, state.config.data.classes, "G", report)
+    fits = _transfer(state.G_ema, read_tensors(file), info.classes, data.classes, "G", report)
     if not fits:
         raise CheckpointError(f"No layer of {file} fits this network. Choose a preset with the same channel_base, or "
                               "another checkpoint to start from.")
-    _begin_with_the_picture_below(state.G_ema, report)
+    grows = info.resolution < data.resolution
+    if grows and draw_the_picture_below(state.G_ema, info.resolution):
+        report.notes.append(f"G begins with the picture of {info.resolution} px, enlarged")
     state.G.load_state_dict(state.G_ema.state_dict())
     discriminator = file.parent / DISCRIMINATOR_FILE
-    if discriminator.is_file():
-        _transfer(state.D, read_tensors(discriminator), classes, state.config.data.classes, "D", report)
-    else:
+    if not discriminator.is_file():
         report.fresh.append("the whole discriminator (the checkpoint holds none)")
+        return report
+    tensors = read_tensors(discriminator)
+    _transfer(state.D, tensors, info.classes, data.classes, "D", report)
+    entry = {part: tensors[f"b{info.resolution}.fromrgb.{part}"].to(state.pl_mean) for part in ("weight", "bias")}
+    if grows and judge_the_picture_below(state.D, info.resolution, entry):
+        report.notes.append(f"D begins with the judgement of {info.resolution} px")
     return report
-
-
-def _begin_with_the_picture_below(G: Generator, report: TransferReport) -> None:
-    """Set the fresh toRGB layers to 0: G draws what it drew before, enlarged, and the new layers add to it from there.
-
-    Only where pictures are sums of those of all resolutions, and above a resolution that was taken over.
-    """
-    if G.synthesis.architecture != "skip":
-        return
-    fresh = set(report.fresh)
-    below = False
-    for resolution in G.synthesis.resolutions:
-        if f"G.synthesis.b{resolution}.torgb.weight" not in fresh:
-            below = True
-        elif below:
-            nn.init.zeros_(G.get_parameter(f"synthesis.b{resolution}.torgb.weight"))
 
 
 def _transfer(network: nn.Module, tensors: Mapping[str, Tensor], old_classes: Sequence[str],
@@ -96,7 +88,8 @@ def _transfer(network: nn.Module, tensors: Mapping[str, Tensor], old_classes: Se
     result = {}
     for name, own in network.state_dict().items():
         old = tensors.get(name)
-        value = None if old is None else _fit(name, old.to(own), own, old_classes, new_classes)
+        value = None if old is None else _fit(name, old.to(own), own, old_classes, new_classes,
+                                              is_generator=prefix == "G")
         result[name] = own if value is None else value
         same = old is not None and value is not None and value.shape == old.shape and torch.equal(value, old.to(own))
         bucket = report.fresh if value is None else report.copied if same else report.adapted
@@ -106,7 +99,8 @@ def _transfer(network: nn.Module, tensors: Mapping[str, Tensor], old_classes: Se
     return bool(weights & {*report.copied, *report.adapted})
 
 
-def _fit(name: str, old: Tensor, own: Tensor, old_classes: Sequence[str], new_classes: Sequence[str]) -> Tensor | None:
+def _fit(name: str, old: Tensor, own: Tensor, old_classes: Sequence[str], new_classes: Sequence[str], *,
+         is_generator: bool) -> Tensor | None:
     """Return the old tensor in the shape of the new one, or None where that makes no sense."""
     if name.endswith("mapping.embed.weight") or name.endswith("w_avg_class"):
         axis = 1 if name.endswith("weight") else 0
@@ -123,7 +117,7 @@ def _fit(name: str, old: Tensor, own: Tensor, old_classes: Sequence[str], new_cl
                 value = old.mean(dim=axis, keepdim=True).expand_as(own)
                 # A grey image must look the same to D: the sum over c inputs is scaled by 1 / sqrt(c) at run time.
                 return value * (old.shape[axis] / own.shape[axis]) ** 0.5 if "fromrgb" in name else value
-    return None
+    return widened(name, old, own, is_generator=is_generator)
 
 
 def _match_classes(old: Tensor, axis: int, old_classes: Sequence[str], new_classes: Sequence[str]) -> Tensor:
