@@ -5,6 +5,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import leaky_relu
 
 from stylegan_oct.networks.layers import (
     RESAMPLE_TAPS,
@@ -26,6 +27,7 @@ from torch_utils.ops.upfirdn2d import upsample2d
 NoiseMode = Literal["random", "const", "none"]
 SPECKLE_START = 0.05  # strength at the start, of a range of 2
 BLACK = -1.0
+BELOW_BLACK = 0.05    # share of what lies below black that is left
 
 
 class SynthesisLayer(nn.Module):
@@ -84,7 +86,8 @@ class SpeckleLayer(nn.Module):
     Speckle multiplies: its strength follows the light that comes back. The noise of the layers below is equally
     strong at every pixel and in every feature map, and hundreds of maps can undo that; the few of a small network's
     last layers cannot, and leave it unused. Here the strength is a picture of its own, a grain of 3 x 3 is learned, and
-    what falls below black is black, as on the display: the black dots in the vitreous.
+    what falls below black is black, as on the display: the black dots in the vitreous. (Nearly: a little of what lies
+    below is left, so that a picture that is much too dark still learns.)
 
     Args:
         in_channels: feature maps of the last layer.
@@ -119,7 +122,7 @@ class SpeckleLayer(nn.Module):
             noise_mode, shift: of `SynthesisNetwork.forward`.
         """
         if noise_mode == "none":
-            return img.clamp(min=BLACK)
+            return _from_black_on(img)
         if noise_mode == "const":
             noise = self.noise_const.reshape(-1, 1, self.resolution, self.resolution)  # fitted noise is [N, 1, R, R]
             if shift is not None:
@@ -127,7 +130,11 @@ class SpeckleLayer(nn.Module):
         else:
             noise = torch.randn(len(x), 1, self.resolution, self.resolution, device=x.device)
         strength: Tensor = self.strength(x, w).to(torch.float32, memory_format=torch.contiguous_format)
-        return torch.addcmul(img, strength, conv2d(noise, self.grain, padding=(1, 1))).clamp(min=BLACK)
+        return _from_black_on(torch.addcmul(img, strength, conv2d(noise, self.grain, padding=(1, 1))))
+
+
+def _from_black_on(img: Tensor) -> Tensor:
+    return leaky_relu(img - BLACK, BELOW_BLACK) + BLACK
 
 
 class SynthesisBlock(MixedPrecisionBlock):

@@ -152,6 +152,7 @@ def test_smaller_stages_see_the_means_over_squares(tmp_path: Path) -> None:
 def test_the_last_stage_is_the_run_itself(grown: Callable[..., TrainConfig]) -> None:
     config = grown(total_kimg=0.04)
     small, large = config.stages()
+    assert [stage.G.speckle for stage in grown(G__speckle=True).stages()] == [False, True]
     assert (small.data.resolution, small.total_nimg, small.r1.gamma, small.optimizer.D_lr) == (8, 16, 0.1, 0.003)
     assert (large.data.resolution, large.total_nimg, large.r1, large.grow) == (16, 40, config.r1, ())
     assert config.identity() != grown(total_kimg=0.04, grow=[]).identity()
