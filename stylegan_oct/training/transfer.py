@@ -76,8 +76,10 @@ def start_from(state: State, source: Path) -> TransferReport:
         return report
     tensors = read_tensors(discriminator)
     _transfer(state.D, tensors, info.classes, data.classes, "D", report)
-    entry = {part: tensors[f"b{info.resolution}.fromrgb.{part}"].to(state.pl_mean) for part in ("weight", "bias")}
-    if grows and judge_the_picture_below(state.D, info.resolution, entry):
+    prefix = f"b{info.resolution}.fromrgb."
+    entry = {name.removeprefix(prefix): tensor.to(state.pl_mean) for name, tensor in tensors.items()
+             if name.startswith(prefix)}
+    if grows and {"weight", "bias"} <= entry.keys() and judge_the_picture_below(state.D, info.resolution, entry):
         report.notes.append(f"D begins with the judgement of {info.resolution} px")
     return report
 
