@@ -85,9 +85,10 @@ class SpeckleLayer(nn.Module):
 
     Speckle multiplies: its strength follows the light that comes back. The noise of the layers below is equally
     strong at every pixel and in every feature map, and hundreds of maps can undo that; the few of a small network's
-    last layers cannot, and leave it unused. Here the strength is a picture of its own, a grain of 3 x 3 is learned, and
-    what falls below black is black, as on the display: the black dots in the vitreous. (Nearly: a little of what lies
-    below is left, so that a picture that is much too dark still learns.)
+    last layers cannot, and leave it unused. Here the strength is a picture of its own; the grain, a filter of 3 x 3,
+    is measured on the training scans (`stylegan_oct.training.speckle`); and what falls below black is black, as on the
+    display: the black dots in the vitreous. (Nearly: a little of what lies below is left, so that a picture that is
+    much too dark still learns.)
 
     Args:
         in_channels: feature maps of the last layer.
@@ -96,6 +97,7 @@ class SpeckleLayer(nn.Module):
         resolution: of the image.
     """
 
+    grain: Tensor
     noise_const: Tensor
 
     def __init__(self, in_channels: int, img_channels: int, *, w_dim: int, resolution: int,
@@ -106,9 +108,8 @@ class SpeckleLayer(nn.Module):
         nn.init.zeros_(self.strength.weight)
         # Not 0: noise of either sign looks alike, so that no gradient would lead away from there.
         nn.init.constant_(self.strength.bias, SPECKLE_START)
-        self.grain = nn.Parameter(torch.zeros(1, 1, 3, 3))
-        with torch.no_grad():
-            self.grain[0, 0, 1, 1] = 1
+        self.register_buffer("grain", torch.zeros(1, 1, 3, 3))
+        self.grain[0, 0, 1, 1] = 1
         self.register_buffer("noise_const", torch.randn(resolution, resolution))
 
     def forward(self, img: Tensor, x: Tensor, w: Tensor, *, noise_mode: NoiseMode,

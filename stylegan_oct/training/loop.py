@@ -24,6 +24,7 @@ from stylegan_oct.training.bar import Bar, stage_at, work_left
 from stylegan_oct.training.monitor import Monitor
 from stylegan_oct.training.quality import Quality
 from stylegan_oct.training.snapshots import Snapshots
+from stylegan_oct.training.speckle import measure_grain
 from stylegan_oct.training.state import State, build_networks, create_state
 from stylegan_oct.training.steps import Microbatch, Steps
 from stylegan_oct.training.transfer import grow_from, start_from
@@ -74,7 +75,8 @@ def _train_stage(config: TrainConfig, begin_nimg: int, run: RunDir, world: World
     dataset = ArchiveDataset(Path(data.path), split="train", mirror=data.mirror, resolution=data.resolution,
                              cached=data.cache, world=world)
     state = create_state(config, world.device, dataset.source, dataset.preprocess)
-    _resume_or_start(state, begin_nimg, run, world)
+    if _resume_or_start(state, begin_nimg, run, world) and config.G.speckle:
+        state.set_grain(measure_grain(dataset))
     if world.is_first:
         log.info("R1 gamma %g: blurred or drifting samples ask for less, unstable ones for more (docs/training.md)",
                  config.r1.gamma)
@@ -116,19 +118,25 @@ def _shown(run: RunDir) -> int:
     return checkpoint.nimg_of(complete[-1]) if complete else 0
 
 
-def _resume_or_start(state: State, begin_nimg: int, run: RunDir, world: World) -> None:
-    """Load the newest complete checkpoint of the run, or the weights that the run or the stage is to start from."""
+def _resume_or_start(state: State, begin_nimg: int, run: RunDir, world: World) -> bool:
+    """Load the newest complete checkpoint of the run, or the weights that the run or the stage is to start from.
+
+    Returns:
+        Whether the run or the stage begins.
+    """
     complete = checkpoint.complete_checkpoints(run.checkpoints)
     say = log.info if world.is_first else log.debug
     if complete and checkpoint.nimg_of(complete[-1]) > begin_nimg:
         state.load(complete[-1])
         say("going on from %s", complete[-1])
-    elif complete:
+        return False
+    if complete:
         report = grow_from(state, complete[-1])
         say("growing to %d px: %s", state.config.data.resolution, "; ".join(report.lines()))
     elif state.config.start_from:
         for line in start_from(state, Path(state.config.start_from)).lines():
             say("starting from %s: %s", state.config.start_from, line)
+    return True
 
 
 def _batches(config: TrainConfig, dataset: ArchiveDataset, start_nimg: int, world: World,

@@ -62,6 +62,13 @@ class State:
         ramp = None if self.config.start_sha256 else ema.ramp
         update_ema(self.G_ema, self.G, ema_beta(self.config.batch, ema.kimg * 1000, nimg=self.nimg, ramp=ramp))
 
+    def set_grain(self, grain: Tensor) -> None:
+        """Let the speckle of G have a grain [1, 1, 3, 3]."""
+        for network in (self.G, self.G_ema):
+            for name, buffer in network.named_buffers():
+                if name.endswith("speckle.grain"):
+                    buffer.copy_(grain)
+
     def fetch_signs(self) -> None:
         """Begin to bring `sign_sums` to the host, where `update_strength` needs them."""
         if self.config.augment.mode == "ada":
