@@ -104,12 +104,13 @@ def _train_stage(config: TrainConfig, begin_nimg: int, run: RunDir, world: World
             monitor.after_step()
         monitor.save()
     world.barrier()  # the next stage begins on every process with what the first one has saved
-    newest = checkpoint.complete_checkpoints(run.checkpoints)
+    complete = checkpoint.complete_checkpoints(run.checkpoints)
+    newest = complete[-1] if complete else None
     if monitor.exhausted:
-        log.info("no better after %d snapshots: the run ends, and its best checkpoint is %s", config.save.patience,
-                 run.path / "best")
+        newest = run.path / "best"
+        log.info("no better after %d snapshots: the run ends, the best checkpoint is %s", config.save.patience, newest)
     finished = state.nimg >= config.total_nimg or world.any(monitor.exhausted)
-    return Outcome(finished, state.nimg, monitor.grid, newest[-1] if newest else None)
+    return Outcome(finished, state.nimg, monitor.grid, newest)
 
 
 def _shown(run: RunDir) -> int:
@@ -126,7 +127,7 @@ def _resume_or_start(state: State, begin_nimg: int, run: RunDir, world: World) -
     """
     complete = checkpoint.complete_checkpoints(run.checkpoints)
     say = log.info if world.is_first else log.debug
-    if complete and checkpoint.nimg_of(complete[-1]) > begin_nimg:
+    if complete and (checkpoint.nimg_of(complete[-1]) > begin_nimg or begin_nimg == 0):
         state.load(complete[-1])
         say("going on from %s", complete[-1])
         return False

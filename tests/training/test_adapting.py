@@ -51,6 +51,7 @@ def test_a_run_ends_when_the_distance_has_risen_and_its_generator_is_the_best(
     measured = judged_by(monkeypatch, RISING)
     outcome, choice = train(make_config(**PATIENT), tmp_path)
     assert outcome.finished and outcome.nimg == 32 and measured == [8, 16, 24, 32]
+    assert outcome.checkpoint == choice.run.path / "best"
     for place in (choice.run.path, tmp_path):
         assert checkpoint.nimg_of(find_generator(place).resolve().parent) == 16
     again, _ = train(make_config(**PATIENT), tmp_path)
