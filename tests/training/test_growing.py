@@ -89,6 +89,21 @@ def test_a_run_killed_anywhere_goes_on_to_the_same_weights(
     assert rows == unbroken and {resolution for _, resolution in rows} >= {8, 16}
 
 
+def test_a_run_stopped_before_its_first_step_begins_as_it_would_have(
+        grown: Callable[..., TrainConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = grown(total_kimg=0.02)
+    whole, _ = train(config, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Interrupt, "__init__", lambda self: self.__dict__.update(requested=True, _previous={}))
+        stopped, _ = train(config, tmp_path / "parts")
+    assert not stopped.finished and stopped.nimg == 0
+    resumed, choice = train(config, tmp_path / "parts")
+    assert choice.resumes and "growing to 8 px" not in choice.run.log.read_text()
+    assert whole.checkpoint and resumed.checkpoint
+    one, two = tensors(whole.checkpoint), tensors(resumed.checkpoint)
+    assert [key for key in one if not torch.equal(one[key], two[key])] == []
+
+
 def test_the_generators_of_a_run_say_their_own_resolution(grown: Callable[..., TrainConfig], tmp_path: Path) -> None:
     _, choice = train(grown(), tmp_path / "runs")
     found = {checkpoint.nimg_of(path): read_info(path / "G_ema.safetensors")
