@@ -127,11 +127,11 @@ def _resume_or_start(state: State, begin_nimg: int, run: RunDir, world: World) -
     """
     complete = checkpoint.complete_checkpoints(run.checkpoints)
     say = log.info if world.is_first else log.debug
-    if complete and (checkpoint.nimg_of(complete[-1]) > begin_nimg or begin_nimg == 0):
+    if complete and checkpoint.nimg_of(complete[-1]) > begin_nimg:
         state.load(complete[-1])
         say("going on from %s", complete[-1])
         return False
-    if complete:
+    if begin_nimg:
         report = grow_from(state, complete[-1])
         say("growing to %d px: %s", state.config.data.resolution, "; ".join(report.lines()))
     elif state.config.start_from:

@@ -92,13 +92,13 @@ class Monitor:
                 self.save()
 
     def save(self) -> None:
-        """Write a checkpoint, unless weights are not finite, and thin out old ones.
+        """Write a checkpoint, unless weights are not finite or nothing was learned yet, and thin out old ones.
 
         Raises:
             TrainingError: weights are not finite, or the disk is full.
         """
         self._saved = time.monotonic()
-        if not self._world.is_first:
+        if not self._world.is_first or self._state.nimg == 0:
             return
         self._refuse_broken_weights()
         path = self._state.save(self._run.checkpoints, {"elapsed_sec": time.monotonic() - self._start})
