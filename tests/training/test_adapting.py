@@ -9,7 +9,7 @@ from rich.console import Console
 from tiny import tiny_config, write_archive
 
 from dnnlib.errors import ConfigError, DataError
-from stylegan_oct.config import TrainConfig
+from stylegan_oct.config import DataConfig, TrainConfig
 from stylegan_oct.metrics.values import Value
 from stylegan_oct.model import find_generator, load_generator
 from stylegan_oct.training import launch, loop, monitor
@@ -82,6 +82,14 @@ def test_the_networks_are_those_of_the_start_whatever_their_sizes(tmp_path: Path
     outcome, choice = train(config, tmp_path / "second")
     assert outcome.finished and "left fresh" not in choice.run.log.read_text()
     assert load_generator(outcome.checkpoint).info.classes == ("DRUSEN", "OTHER")
+
+
+def test_without_a_start_it_is_the_included_generator() -> None:
+    data = DataConfig(path="", fingerprint="", resolution=256, classes=("DRUSEN",))
+    config = launch.resolve(data, "adapt", {}, World())
+    included = load_generator("demo256").info
+    assert config.start_sha256 == included.sha256 and config.G.channel_base == included.options["channel_base"]
+    assert launch.adapted_resolution("adapt", None) == 256 and launch.adapted_resolution("demo", None) is None
 
 
 def test_too_few_scans_one_patient_and_scans_without_classes_are_refused_in_a_line(tmp_path: Path) -> None:

@@ -8,10 +8,12 @@ import torch
 from scipy.ndimage import correlate1d
 from tiny import tiny_config
 
+from dnnlib.errors import ConfigError
 from dnnlib.pictures import encode_png
 from stylegan_oct.data.archive import ArchiveWriter
 from stylegan_oct.data.dataset import ArchiveDataset
-from stylegan_oct.training.speckle import measure_grain
+from stylegan_oct.model import load_generator
+from stylegan_oct.training.speckle import calibrate_speckle, measure_grain
 from stylegan_oct.training.state import create_state
 
 
@@ -55,3 +57,24 @@ def test_both_generators_take_it_over_and_no_optimiser_moves_it(tmp_path: Path) 
     for network in (state.G, state.G_ema):
         assert torch.equal(network.synthesis.b64.speckle.grain, grain)
     assert not any("grain" in name for name, _ in state.G.named_parameters())
+
+
+def test_the_strength_of_the_speckle_is_brought_to_that_of_the_scans(tmp_path: Path) -> None:
+    dataset = scans(tmp_path / "a.zip", 0.2, 0.2)
+    state = create_state(tiny_config(tmp_path / "a.zip", G__speckle=True), torch.device("cpu"), "scans")
+    state.set_grain(measure_grain(dataset))
+    with torch.no_grad():
+        for name, parameter in state.G_ema.named_parameters():
+            if "torgb.weight" in name:
+                parameter.mul_(0.02)  # pictures that are nearly flat but for the speckle
+    G = load_generator(state.save(tmp_path / "checkpoints", {}))
+    first = calibrate_speckle(G, dataset)
+    assert first > 1.05
+    assert calibrate_speckle(G, dataset) == pytest.approx(1, abs=0.02)
+
+
+def test_what_has_no_speckle_is_not_calibrated(tmp_path: Path) -> None:
+    dataset = scans(tmp_path / "a.zip", 0.2, 0.2)
+    state = create_state(tiny_config(tmp_path / "a.zip"), torch.device("cpu"), "scans")
+    with pytest.raises(ConfigError, match="no speckle layer"):
+        calibrate_speckle(load_generator(state.save(tmp_path / "checkpoints", {})), dataset)
