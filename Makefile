@@ -41,7 +41,7 @@ adapt: $(READY)  ## Adapt a generator to a few scans of your own, and judge it (
 	@$(BIN)/python -m tools train --preset adapt --outdir "$(OUT)/adapt" --processes $(or $(GPUS),0) --data "$(DATA)" \
 	    $(if $(CHECKPOINT),--start-from "$(CHECKPOINT)") $(if $(KIMG),--kimg $(KIMG)) $(ARGS)
 	@$(BIN)/python -m tools evaluate -c "$(OUT)/adapt" --against $(or $(CHECKPOINT),demo256) --out out/adapt \
-	    --only fidelity,memorisation,consistency --weights oct=stylegan_oct/demo/demo256/detector.safetensors
+	    --count 1000 --only fidelity,memorisation,consistency --weights oct=stylegan_oct/demo/demo256/detector.safetensors
 
 walk: $(READY)  ## Film a walk through the latent space (CHECKPOINT, CLASS, OUT, ARGS="--classes NORMAL,DRUSEN").
 	@$(BIN)/python -m tools walk $(COMMON) $(if $(CLASS),--class $(CLASS)) $(ARGS)
