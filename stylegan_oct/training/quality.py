@@ -1,6 +1,7 @@
 """A quick evaluation of the snapshots of a run, and its best checkpoint."""
 
 import contextlib
+import dataclasses
 import json
 import logging
 import math
@@ -23,6 +24,8 @@ from dnnlib.text import suggest
 from stylegan_oct.config import TrainConfig
 from stylegan_oct.features.detector import DETECTORS, Detector, load_detector
 from stylegan_oct.metrics.fidelity import METRICS, measure_fidelity
+from stylegan_oct.metrics.kernel import Draws, kernel_distance
+from stylegan_oct.metrics.observe import Embedding, observe
 from stylegan_oct.metrics.pictures import ArchivePictures, DrawnPictures, Pictures, some_of_each, spread_labels
 from stylegan_oct.metrics.report import encode
 from stylegan_oct.metrics.values import Value
@@ -118,7 +121,18 @@ class Quality:
         with tempfile.TemporaryDirectory() as folder:  # the next snapshot's samples are others
             values = measure_fidelity(self._training, held_out, fake, self._detectors, cache=cache,
                                       fake_cache=Path(folder), halvings=4)
-        return [value for value in values if value.metric in self._save.metrics and value.class_name is None]
+            wanted = [value for value in values if value.metric in self._save.metrics and value.class_name is None]
+            return [value if math.isfinite(value.value) or not value.metric.startswith("kd_") else
+                    self._to_all(value, basis, fake, cache, Path(folder)) for value in wanted]
+
+    def _to_all(self, value: Value, scans: Pictures, fake: Pictures, cache: Path, fake_cache: Path) -> Value:
+        """Return the kernel distance to all scans, which are too few to be halved: without bias, but without floor."""
+        detector = next(found for found in self._detectors if value.metric == f"kd_{found.name}")
+        real, drawn = (observe(pictures, [Embedding(detector)], folder)[detector.identity]
+                       for pictures, folder in ((scans, cache), (fake, fake_cache)))
+        distance = kernel_distance(Draws(real, scans.groups), Draws(drawn))
+        return dataclasses.replace(value, value=distance, n=len(fake), n_real=len(scans),
+                                   note="to all held-out scans, which are too few to be halved")
 
     @cached_property
     def _detectors(self) -> list[Detector]:

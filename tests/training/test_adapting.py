@@ -1,6 +1,7 @@
 """A generator that goes on with a few scans: whose networks it takes, when it ends, what it refuses."""
 
 import io
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from rich.console import Console
 from tiny import tiny_config, write_archive
 
 from dnnlib.errors import ConfigError, DataError
+from dnnlib.logs import read_jsonl
 from stylegan_oct.config import DataConfig, TrainConfig
 from stylegan_oct.metrics.values import Value
 from stylegan_oct.model import find_generator, load_generator
@@ -56,6 +58,17 @@ def test_a_run_ends_when_the_distance_has_risen_and_its_generator_is_the_best(
         assert checkpoint.nimg_of(find_generator(place).resolve().parent) == 16
     again, _ = train(make_config(**PATIENT), tmp_path)
     assert again.finished and again.nimg == 32 and measured == [8, 16, 24, 32]
+
+
+@pytest.mark.parametrize("held_out", [5, 19])
+def test_held_out_scans_too_few_to_be_halved_still_tell_the_best(tmp_path: Path, held_out: int) -> None:
+    archive = write_archive(tmp_path / "few.zip", held_out=held_out, resolution=16)
+    config = tiny_config(archive, total_kimg=0.016, save__snapshot_kimg=0.008, save__metrics=["kd_lite0"],
+                         save__metrics_count=16, save__patience=3)
+    _, choice = train(config, tmp_path / "runs")
+    rows = [row for row in read_jsonl(choice.run.metrics) if row["metric"] == "kd_lite0"]
+    assert [row["nimg"] for row in rows] == [8, 16] and all(math.isfinite(row["value"]) for row in rows)
+    assert all(row["n_real"] in (held_out, held_out // 2) for row in rows) and choice.run.best.exists()
 
 
 def test_without_patience_it_goes_on_and_its_generator_is_the_newest(
