@@ -68,7 +68,7 @@ def test_held_out_scans_too_few_to_be_halved_still_tell_the_best(tmp_path: Path,
     _, choice = train(config, tmp_path / "runs")
     rows = [row for row in read_jsonl(choice.run.metrics) if row["metric"] == "kd_lite0"]
     assert [row["nimg"] for row in rows] == [8, 16] and all(math.isfinite(row["value"]) for row in rows)
-    assert all(row["n_real"] in (held_out, held_out // 2) for row in rows) and choice.run.best.exists()
+    assert all(0 < row["n_real"] <= held_out for row in rows) and choice.run.best.exists()
 
 
 def test_without_patience_it_goes_on_and_its_generator_is_the_newest(
