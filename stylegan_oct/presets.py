@@ -109,7 +109,7 @@ def _adapt(data: DataConfig, _: int) -> TrainConfig:
     return TrainConfig(preset="adapt", data=data, batch=8, batch_gpu=8, total_kimg=40, style_mixing=0.0,
                        G=GeneratorConfig(), D=DiscriminatorConfig(freeze_layers=4),
                        path_length=PathLengthConfig(weight=0),
-                       **_learning(0.0015, 0.5 * (data.resolution / 256) ** 2, 2.0, 0.05),
+                       **_learning(0.0015, 4 * (data.resolution / 256) ** 2, 2.0, 0.05),
                        save=SaveConfig(tick_kimg=0.2, snapshot_kimg=1, every_min=5, metrics=("kd_lite0",),
                                        metrics_count=200, patience=5))
 
@@ -137,8 +137,8 @@ PRESETS: dict[str, Preset] = {
                    save=SaveConfig(tick_kimg=0.4, snapshot_kimg=4, every_min=2)),
     "oct64": _small("oct64", 2048, 128, 400, lr=0.0025, gamma=0.1,
                     save=SaveConfig(tick_kimg=1, snapshot_kimg=20, every_min=5)),
-    "demo256": _grown("demo256", 100, 0.5, [AT_64]),
-    "small512": _grown("small512", 160, 2.0, [AT_64, StageConfig(resolution=256, kimg=70, gamma=0.5, lr=0.003)]),
+    "demo256": _grown("demo256", 100, 1.6, [AT_64]),
+    "small512": _grown("small512", 160, 6.5, [AT_64, StageConfig(resolution=256, kimg=70, gamma=1.6, lr=0.003)]),
     "oct256": _oct("oct256", 16384, 32, 10000),
     "oct512": _oct("oct512", 32768, 32, 10000),
     "adapt": _adapt,
