@@ -58,7 +58,7 @@ class GeneratorConfig:
     architecture: Architecture = "skip"
     num_fp16_res: int = 4            # highest resolutions in float16 on a GPU; float32 on a CPU
     conv_clamp: float = 256.0
-    speckle: bool = False            # noise after the last convolution, as strong as the features say
+    speckle: bool = False            # noise like that of the training scans, over what the layers draw
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -247,7 +247,7 @@ class TrainConfig:
             end += stage.kimg
             stages.append(dataclasses.replace(
                 self, grow=(), total_kimg=end, data=dataclasses.replace(self.data, resolution=stage.resolution),
-                G=dataclasses.replace(self.G, speckle=False),  # in means over squares there is little to learn of it
+                G=dataclasses.replace(self.G, speckle=False),  # in means over squares there is little of it
                 r1=dataclasses.replace(self.r1, gamma=stage.gamma),
                 optimizer=dataclasses.replace(self.optimizer, G_lr=stage.lr, D_lr=stage.lr),
                 save=dataclasses.replace(self.save, metrics=(), best_by="", patience=0)))

@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -216,15 +216,13 @@ def weights_beside(info: GeneratorInfo, detector: str) -> Path | None:
     return file if file.is_file() else None
 
 
-def export_generator(source: Path, dest: Path, *, half: bool = True, discriminator: bool = False,
-                     weights: Mapping[str, Tensor] | None = None) -> None:
+def export_generator(source: Path, dest: Path, *, half: bool = True, discriminator: bool = False) -> None:
     """Write the generator of a checkpoint or run as one small file to hand on.
 
     Args:
         source: as for `load_generator`.
         dest: the .safetensors file.
         half: store float16, half the size; pictures change by less than a grey level.
-        weights: written in place of those of the source; default those.
         discriminator: write the checkpoint's D beside it as DISCRIMINATOR_FILE, for trainings that start from here.
     Raises:
         CheckpointError: there is none, its weights do not fit into float16, or a file cannot be written.
@@ -234,15 +232,15 @@ def export_generator(source: Path, dest: Path, *, half: bool = True, discriminat
     if discriminator and not (file.parent / DISCRIMINATOR_FILE).is_file():
         raise CheckpointError(f"There is no discriminator beside {file}: only the newest checkpoints of a run keep "
                               "theirs. Take one of those, or leave the discriminator out.")
-    _write_packed(file, read_tensors(file) if weights is None else weights, dest, half)
+    _write_packed(file, dest, half)
     if discriminator:
         file = file.parent / DISCRIMINATOR_FILE
-        _write_packed(file, read_tensors(file), dest.parent / DISCRIMINATOR_FILE, half)
+        _write_packed(file, dest.parent / DISCRIMINATOR_FILE, half)
 
 
-def _write_packed(file: Path, weights: Mapping[str, Tensor], dest: Path, half: bool) -> None:
+def _write_packed(file: Path, dest: Path, half: bool) -> None:
     kind = torch.float16 if half else torch.float32
-    tensors = {name: tensor.to(kind) for name, tensor in weights.items()}
+    tensors = {name: tensor.to(kind) for name, tensor in read_tensors(file).items()}
     if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
         raise CheckpointError(f"Weights of {file} do not fit into float16. Export it with --full.")
     try:

@@ -25,7 +25,7 @@ from torch_utils.ops.filters import setup_filter
 from torch_utils.ops.upfirdn2d import upsample2d
 
 NoiseMode = Literal["random", "const", "none"]
-SPECKLE_START = 0.05  # strength at the start, of a range of 2
+SPECKLE_LEVELS = 17   # brightnesses at which the strength of speckle is given
 BLACK = -1.0
 BELOW_BLACK = 0.05    # share of what lies below black that is left
 
@@ -81,45 +81,36 @@ class ToRGBLayer(nn.Module):
 
 
 class SpeckleLayer(nn.Module):
-    """Speckle: noise whose strength at each pixel is drawn from the features there.
+    """Speckle: noise of the grain and strength that the training scans have, the strength by the brightness there.
 
-    Speckle multiplies: its strength follows the light that comes back. The noise of the layers below is equally
-    strong at every pixel and in every feature map, and hundreds of maps can undo that; the few of a small network's
-    last layers cannot, and leave it unused. Here the strength is a picture of its own; the grain, a filter of 3 x 3,
-    is measured on the training scans (`stylegan_oct.training.speckle`); and what falls below black is black, as on the
-    display: the black dots in the vitreous. (Nearly: a little of what lies below is left, so that a picture that is
-    much too dark still learns.)
+    Speckle multiplies, so that its strength follows the light that comes back; the noise of the layers below is equally
+    strong at every pixel and in every feature map. Nothing here is learned: a discriminator that R1 keeps smooth hardly
+    values noise, and training lets a strength that it may choose fade, while weights draw a woven pattern instead. So
+    grain and strength are measured (`stylegan_oct.training.speckle`), and the layers below draw what lies under them.
+    What falls below black is black, as on the display: the black dots in the vitreous. (Nearly: a little of what lies
+    below is left, so that a picture that is much too dark still learns.)
 
     Args:
-        in_channels: feature maps of the last layer.
-        img_channels: of the image.
-        w_dim: size of w.
         resolution: of the image.
     """
 
     grain: Tensor
+    strength: Tensor
     noise_const: Tensor
 
-    def __init__(self, in_channels: int, img_channels: int, *, w_dim: int, resolution: int,
-                 conv_clamp: float | None = None) -> None:
+    def __init__(self, resolution: int) -> None:
         super().__init__()
         self.resolution = resolution
-        self.strength = ToRGBLayer(in_channels, img_channels, w_dim=w_dim, conv_clamp=conv_clamp)
-        nn.init.zeros_(self.strength.weight)
-        # Not 0: noise of either sign looks alike, so that no gradient would lead away from there.
-        nn.init.constant_(self.strength.bias, SPECKLE_START)
         self.register_buffer("grain", torch.zeros(1, 1, 3, 3))
         self.grain[0, 0, 1, 1] = 1
+        self.register_buffer("strength", torch.zeros(SPECKLE_LEVELS))  # at brightnesses from -1 to 1, evenly
         self.register_buffer("noise_const", torch.randn(resolution, resolution))
 
-    def forward(self, img: Tensor, x: Tensor, w: Tensor, *, noise_mode: NoiseMode,
-                shift: Tensor | None = None) -> Tensor:
-        """Return the image [N, img_channels, R, R], float32, with speckle.
+    def forward(self, img: Tensor, *, noise_mode: NoiseMode, shift: Tensor | None = None) -> Tensor:
+        """Return the image [N, C, R, R], float32, with speckle.
 
         Args:
             img: without it, of the same shape.
-            x: features of the last layer, [N, in_channels, R, R].
-            w: [N, w_dim].
             noise_mode, shift: of `SynthesisNetwork.forward`.
         """
         if noise_mode == "none":
@@ -129,9 +120,18 @@ class SpeckleLayer(nn.Module):
             if shift is not None:
                 noise = torch.cat([noise.roll(moved, dims=(2, 3)) for moved in shift.tolist()])
         else:
-            noise = torch.randn(len(x), 1, self.resolution, self.resolution, device=x.device)
-        strength: Tensor = self.strength(x, w).to(torch.float32, memory_format=torch.contiguous_format)
+            noise = torch.randn(len(img), 1, self.resolution, self.resolution, device=img.device)
+        strength = read_off(self.strength, img.mean(dim=1, keepdim=True))
         return _from_black_on(torch.addcmul(img, strength, conv2d(noise, self.grain, padding=(1, 1))))
+
+
+def read_off(curve: Tensor, at: Tensor) -> Tensor:
+    """Return the value of a curve [K], given at K even steps from -1 to 1 and straight between them, at each place."""
+    last = len(curve) - 1
+    place = (at.clamp(-1, 1) + 1) * (last / 2)
+    left = place.detach().floor().clamp(max=last - 1)
+    number = left.long()
+    return torch.lerp(curve[number], curve[number + 1], place - left)
 
 
 def _from_black_on(img: Tensor) -> Tensor:
@@ -167,8 +167,7 @@ class SynthesisBlock(MixedPrecisionBlock):
         self.has_torgb = is_last or architecture == "skip"
         if self.has_torgb:
             self.torgb = ToRGBLayer(out_channels, img_channels, w_dim=w_dim, conv_clamp=conv_clamp)
-        self.speckle = SpeckleLayer(out_channels, img_channels, w_dim=w_dim, resolution=resolution,
-                                    conv_clamp=conv_clamp) if speckle and is_last else None
+        self.speckle = SpeckleLayer(resolution) if speckle and is_last else None
         if in_channels > 0 and architecture == "resnet":
             self.skip = Conv2dLayer(in_channels, out_channels, 1, bias=False, up=2)
 
@@ -198,7 +197,7 @@ class SynthesisBlock(MixedPrecisionBlock):
             y = self.torgb(x, ws[:, -1]).to(torch.float32, memory_format=torch.contiguous_format)
             img = y if img is None else img + y
         if self.speckle is not None:
-            img = self.speckle(img, x, ws[:, -1], noise_mode=noise_mode, shift=shift)
+            img = self.speckle(img, noise_mode=noise_mode, shift=shift)
         return x, img
 
 

@@ -24,7 +24,7 @@ from stylegan_oct.training.bar import Bar, stage_at, work_left
 from stylegan_oct.training.monitor import Monitor
 from stylegan_oct.training.quality import Quality
 from stylegan_oct.training.snapshots import Snapshots
-from stylegan_oct.training.speckle import measure_grain
+from stylegan_oct.training.speckle import measure_speckle
 from stylegan_oct.training.state import State, build_networks, create_state
 from stylegan_oct.training.steps import Microbatch, Steps
 from stylegan_oct.training.transfer import grow_from, start_from
@@ -76,7 +76,7 @@ def _train_stage(config: TrainConfig, begin_nimg: int, run: RunDir, world: World
                              cached=data.cache, world=world)
     state = create_state(config, world.device, dataset.source, dataset.preprocess)
     if _resume_or_start(state, begin_nimg, run, world) and config.G.speckle:
-        state.set_grain(measure_grain(dataset))
+        state.set_speckle(measure_speckle(dataset))
     if world.is_first:
         log.info("R1 gamma %g: blurred or drifting samples ask for less, unstable ones for more (docs/training.md)",
                  config.r1.gamma)

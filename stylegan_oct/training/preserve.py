@@ -37,7 +37,7 @@ def widened(name: str, old: Tensor, own: Tensor, *, is_generator: bool) -> Tenso
     place = tuple(slice(size) for size in old.shape)
     if old.ndim == 4:
         result[:old.shape[0]] = 0
-        demodulated = is_generator and "torgb" not in rest and "strength" not in rest and "skip" not in rest
+        demodulated = is_generator and "torgb" not in rest and "skip" not in rest
         old = old if demodulated else old * math.sqrt(own.shape[1] / old.shape[1])  # gains are 1 / sqrt(inputs)
     result[place] = old
     return result

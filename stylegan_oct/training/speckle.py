@@ -1,91 +1,61 @@
-"""The speckle of the training scans: its grain, which the speckle layer takes over, and its energy.
+"""The speckle of the training scans: its grain and its strength, which the speckle layer of G takes over.
 
-It is measured and not learned: noise looks alike with either sign, so that what D says of a sample moves the strength
-of noise well, but its correlation hardly, and into shapes that other layers' patterns make up for.
+It is measured and not learned: noise looks alike with either sign, so that what D says of a sample moves its strength
+weakly, and its correlation hardly.
 """
 
 import math
-from collections.abc import Iterable, Iterator
-from typing import Literal
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, pad
+from torch.nn.functional import avg_pool2d, conv2d, pad
 
-from dnnlib.errors import ConfigError
 from stylegan_oct.data.dataset import ArchiveDataset
-from stylegan_oct.model import OctGenerator
-from stylegan_oct.networks.synthesis import SpeckleLayer
-from torch_utils.images import to_uint8, to_unit
+from stylegan_oct.networks.synthesis import SPECKLE_LEVELS
+from torch_utils.images import to_unit
 
 SCANS = 64          # that are looked at, spread over the data set
 SIDE = 16           # of the squares of which the calmest show noise alone
 CALM = 0.2          # share of the squares that count as calm
 WINDOW = 9          # side of the mean that is taken away, so that slow changes of brightness are no correlation
-FIRST_SEED = 900_000
 HIGHEST = 0.7       # correlation of neighbours that three taps can give is below sqrt(1/2)
+BEND = (-0.5, 1.0, -0.5)
+ALONG = 7           # pixels of a row that tell the brightness at its middle
+FEWEST = 32         # pixels of a scan at a brightness that say something of it
+QUARTILE = 0.6745   # median of |x| for x of N(0, 1)
+
+
+@dataclass(frozen=True)
+class Speckle:
+    """What the speckle layer takes over: `grain` [1, 1, 3, 3] of unit energy, `strength` [SPECKLE_LEVELS]."""
+
+    grain: Tensor
+    strength: Tensor
 
 
 @torch.no_grad()
-def measure_grain(dataset: ArchiveDataset) -> Tensor:
-    """Return filter taps [1, 1, 3, 3] of unit energy that give white noise the correlation of neighbours in the scans.
+def measure_speckle(dataset: ArchiveDataset) -> Speckle:
+    """Return grain and strength of the speckle in training scans, of which up to SCANS are looked at."""
+    places = torch.linspace(0, len(dataset) - 1, min(SCANS, len(dataset))).round().long().tolist()
+    scans = torch.cat([to_unit(dataset[place][0]).double().mean(dim=0)[None, None] for place in places])
+    grain = _grain(scans)
+    return Speckle(grain.float(), _strength(scans, grain).float())
+
+
+def _grain(scans: Tensor) -> Tensor:
+    """Return taps [1, 1, 3, 3] of unit energy that give white noise the correlation of neighbours in calm squares.
 
     Taps (a, 1, a) correlate neighbours by r = 2 a / (1 + 2 a^2), so that a = (1 - sqrt(1 - 2 r^2)) / (2 r); the filter
     is the product of those for rows and columns.
 
     Args:
-        dataset: training scans, of which up to SCANS are looked at.
+        scans: [N, 1, R, R] in [-1, 1].
     """
-    energy, *neighbours = _moments(_scans(dataset)).tolist()
+    energy, *neighbours = torch.stack([_products(scan[None]) for scan in scans]).mean(dim=0).tolist()
     down, across = (_tap(product / max(energy, 1e-12)) for product in neighbours)
-    grain = torch.outer(torch.tensor([down, 1.0, down]), torch.tensor([across, 1.0, across]))
-    return (grain / grain.square().sum().sqrt())[None, None].float()
-
-
-@torch.no_grad()
-def calibrate_speckle(G: OctGenerator, dataset: ArchiveDataset) -> float:
-    """Scale a generator's speckle so that its calm squares have the energy of those of the scans; return by what.
-
-    A discriminator that R1 keeps smooth hardly values noise, and training lets it fade. Energies add: where s scales
-    the strength, e(s) = e(0) + s^2 (e(1) - e(0)).
-
-    Args:
-        G: with a speckle layer, changed in place.
-        dataset: training scans.
-    Raises:
-        ConfigError: there is no such layer, or nothing to scale.
-    """
-    network = G.network.synthesis
-    layer = network.get_submodule(f"b{network.resolutions[-1]}.speckle") if G.network.has_speckle else None
-    if not isinstance(layer, SpeckleLayer):
-        raise ConfigError("This generator has no speckle layer to be calibrated; leave the option out.")
-    labels = [place % max(len(G.info.classes), 1) for place in range(SCANS)]
-
-    def energy(noise_mode: Literal["none", "random"]) -> float:
-        kinds = labels if G.info.classes else [None] * SCANS
-        images = (to_unit(to_uint8(G(G.z([FIRST_SEED + place]), kind, noise_mode=noise_mode)))[0].cpu()
-                  for place, kind in enumerate(kinds))
-        return float(_moments(images)[0])
-
-    wanted, still, speckled = float(_moments(_scans(dataset))[0]), energy("none"), energy("random")
-    if not still < min(wanted, speckled):
-        raise ConfigError("The speckle cannot be calibrated: even without it the pictures are as rough as the scans.")
-    factor = math.sqrt((wanted - still) / (speckled - still))
-    for parameter in (layer.strength.weight, layer.strength.bias):
-        parameter.mul_(factor)
-    return factor
-
-
-def _scans(dataset: ArchiveDataset) -> Iterator[Tensor]:
-    """Yield up to SCANS scans [C, R, R] in [-1, 1], spread over a data set."""
-    for place in torch.linspace(0, len(dataset) - 1, min(SCANS, len(dataset))).round().long().tolist():
-        yield to_unit(dataset[place][0])
-
-
-def _moments(images: Iterable[Tensor]) -> Tensor:
-    """Return means [3] over the calm squares of images [C, R, R]: squares, products of neighbours down, across."""
-    found = [_products(image.double().mean(dim=0)[None, None]) for image in images]
-    return torch.stack(found).mean(dim=0)
+    grain = torch.outer(scans.new_tensor([down, 1.0, down]), scans.new_tensor([across, 1.0, across]))
+    return (grain / grain.square().sum().sqrt())[None, None]
 
 
 def _products(image: Tensor) -> Tensor:
@@ -105,3 +75,33 @@ def _tap(correlation: float) -> float:
     """Return a for the correlation of neighbours that taps (a, 1, a) give, nothing below 0."""
     r = min(max(correlation, 0.0), HIGHEST)
     return (1 - math.sqrt(1 - 2 * r * r)) / (2 * r) if r > 1e-6 else 0.0
+
+
+def _strength(scans: Tensor, grain: Tensor) -> Tensor:
+    """Return the SD of the speckle of a typical scan at SPECKLE_LEVELS brightnesses from -1 to 1.
+
+    Layers run along the rows, so that a row bends little but for its noise. The SD is told from the median of the
+    bends of a scan where it has this brightness, since vessels and edges bend few pixels much; and is the mean over
+    the scans, by their pixels. At a brightness that no scan has it is that of the nearest one that is known.
+
+    Args:
+        scans: [N, 1, R, R] in [-1, 1].
+        grain: of their speckle.
+    """
+    bend = scans.new_tensor(BEND)[None, None, None]
+    gain = float(conv2d(pad(grain, [2] * 4), bend).square().sum().sqrt())
+    bends = conv2d(pad(scans, [1, 1, 0, 0], mode="reflect"), bend).abs() / (gain * QUARTILE)
+    brightness = avg_pool2d(pad(scans, [ALONG // 2, ALONG // 2, 0, 0], mode="reflect"), (1, ALONG), stride=1)
+    levels = ((brightness + 1) * ((SPECKLE_LEVELS - 1) / 2)).round().long()
+    total, pixels = scans.new_zeros(SPECKLE_LEVELS), scans.new_zeros(SPECKLE_LEVELS)
+    for scan_bends, scan_levels in zip(bends, levels, strict=True):
+        for level in scan_levels.unique().tolist():
+            found = scan_bends[scan_levels == level]
+            if len(found) >= FEWEST:
+                total[level] += len(found) * found.median()
+                pixels[level] += len(found)
+    known = torch.nonzero(pixels)[:, 0]
+    if not len(known):
+        return total
+    nearest = (torch.arange(SPECKLE_LEVELS)[:, None] - known).abs().argmin(dim=1)
+    return (total[known] / pixels[known])[nearest]

@@ -20,6 +20,8 @@ from stylegan_oct.model import generator_header
 from stylegan_oct.networks.discriminator import Discriminator
 from stylegan_oct.networks.generator import Generator
 from stylegan_oct.networks.layers import set_precision
+from stylegan_oct.networks.synthesis import SpeckleLayer
+from stylegan_oct.training.speckle import Speckle
 from torch_utils import checkpoint
 from torch_utils.ema import ema_beta, update_ema
 from torch_utils.seeding import seed_torch
@@ -62,12 +64,13 @@ class State:
         ramp = None if self.config.start_sha256 else ema.ramp
         update_ema(self.G_ema, self.G, ema_beta(self.config.batch, ema.kimg * 1000, nimg=self.nimg, ramp=ramp))
 
-    def set_grain(self, grain: Tensor) -> None:
-        """Let the speckle of G have a grain [1, 1, 3, 3]."""
+    def set_speckle(self, speckle: Speckle) -> None:
+        """Let the speckle of G be as it was measured."""
         for network in (self.G, self.G_ema):
-            for name, buffer in network.named_buffers():
-                if name.endswith("speckle.grain"):
-                    buffer.copy_(grain)
+            for layer in network.modules():
+                if isinstance(layer, SpeckleLayer):
+                    layer.grain.copy_(speckle.grain)
+                    layer.strength.copy_(speckle.strength)
 
     def fetch_signs(self) -> None:
         """Begin to bring `sign_sums` to the host, where `update_strength` needs them."""
