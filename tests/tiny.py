@@ -1,14 +1,21 @@
 """A tiny archive and a tiny run, for tests that train."""
 
+import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.console import Console
+from torch import Tensor
 
 from dnnlib.config import override
 from dnnlib.pictures import encode_png
 from stylegan_oct.config import DataConfig, DiscriminatorConfig, GeneratorConfig, SaveConfig, TrainConfig
 from stylegan_oct.data.archive import Archive, ArchiveWriter
+from stylegan_oct.training import launch
+from stylegan_oct.training.loop import Outcome
+from torch_utils.checkpoint import read_tensors
+from torch_utils.distributed import World
 
 CLASSES = ("CNV", "DRUSEN")
 
@@ -38,3 +45,19 @@ def tiny_config(archive: Path, **changes: Any) -> TrainConfig:
         save=SaveConfig(tick_kimg=0.008, snapshot_kimg=0.016, keep=2))
     return override(config, {"r1.interval": 2, "augment.ada_kimg": 0.1, "augment.interval": 2,
                              **{name.replace("__", "."): value for name, value in changes.items()}})
+
+
+def train(config: TrainConfig, outdir: Path, *, new: bool = False) -> tuple[Outcome, launch.Choice]:
+    """Train a run in this process, as the command does."""
+    choice = launch.choose_run(config, outdir, new=new)
+    return launch.start(config, choice, World(), Console(file=io.StringIO())), choice
+
+
+def tensors(checkpoint: Path) -> dict[str, Tensor]:
+    """Return all tensors of a checkpoint by file and name."""
+    return {f"{file.stem}/{name}": tensor for file in sorted(checkpoint.glob("*.safetensors"))
+            for name, tensor in read_tensors(file).items()}
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing catches it."""

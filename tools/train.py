@@ -69,23 +69,13 @@ def train(data: str | None, phantom_images: int | None, resolution: int | None, 
     """Train a generator, or go on with the newest unfinished run of the same configuration."""
     import torch
 
-    from stylegan_oct.data.prepare import planned_resolution, prepare_archive
     from stylegan_oct.training import launch
     from torch_utils.distributed import World, init_world, pick_device, start_processes
 
-    console = Console()
     changes = {launch.OPTION_FIELDS[name]: value for name, value in options.items()}
     changes.update(map(parse_setting, settings))
-    # Refuses wrong options before any data are made, which may take long.
     alone = World(device=torch.device(pick_device(device)))
-    resolution = resolution or launch.adapted_resolution(preset, options["start_from"])
-    size = planned_resolution(data, resolution, preset)
-    launch.resolve(DataConfig(path="", fingerprint="", resolution=size, classes=CLASSES), preset, changes, alone)
-    few = preset == "adapt"
-    archive = prepare_archive(data, resolution, preset=preset, cache=Path("data"), simulate=phantom_images, few=few,
-                              say=click.echo)
-    if few:
-        launch.check_few(archive)
+    archive = _prepare(data, phantom_images, resolution, preset, changes, alone)
     if processes != 1 and "WORLD_SIZE" not in os.environ and not dry_run:
         single = launch.resolve(launch.data_config(archive, alone), preset, changes, alone)
         start_processes(processes or launch.useful_processes(single, alone.device))
@@ -94,19 +84,41 @@ def train(data: str | None, phantom_images: int | None, resolution: int | None, 
         config = launch.resolve(launch.data_config(archive, world), preset, changes, world)
         if dry_run:
             click.echo(to_json(config))
-            return
-        if profile:
+        elif profile:
             _profile(config, world, outdir)
-            return
-        choice = launch.choose_run_together(config, outdir, new=new, world=world)
-        if choice.finished:
-            if world.is_first:
-                click.echo(f"{choice.run.path} is finished. Give a larger --kimg to go on, or --new (make train "
-                           "ARGS=--new) to start another.")
-            return
-        outcome = launch.start(config, choice, world, console)
+        else:
+            _train(config, world, outdir, new)
     finally:
         world.close()
+
+
+def _prepare(data: str | None, phantom_images: int | None, resolution: int | None, preset: str | None,
+             changes: dict[str, Any], alone: "World") -> Path:
+    """Return the archive to learn from; wrong options are refused before any data are made, which may take long."""
+    from stylegan_oct.data.prepare import planned_resolution, prepare_archive
+    from stylegan_oct.training import launch
+
+    resolution = resolution or launch.adapted_resolution(preset, changes["start_from"])
+    size = planned_resolution(data, resolution, preset)
+    launch.resolve(DataConfig(path="", fingerprint="", resolution=size, classes=CLASSES), preset, changes, alone)
+    few = preset == "adapt"
+    archive = prepare_archive(data, resolution, preset=preset, cache=Path("data"), simulate=phantom_images, few=few,
+                              say=click.echo)
+    if few:
+        launch.check_few(archive)
+    return archive
+
+
+def _train(config: TrainConfig, world: "World", outdir: Path, new: bool) -> None:
+    from stylegan_oct.training import launch
+
+    choice = launch.choose_run_together(config, outdir, new=new, world=world)
+    if choice.finished:
+        if world.is_first:
+            click.echo(f"{choice.run.path} is finished. Give a larger --kimg to go on, or --new (make train "
+                       "ARGS=--new) to start another.")
+        return
+    outcome = launch.start(config, choice, world, Console())
     if world.is_first:
         click.echo(f"{'finished' if outcome.finished else 'stopped'} after {format_nimg(outcome.nimg)}")
         click.echo(f"  samples     {outcome.grid}\n  checkpoint  {outcome.checkpoint}\n  log         {choice.run.log}")

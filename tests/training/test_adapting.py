@@ -1,20 +1,18 @@
 """A generator that goes on with a few scans: whose networks it takes, when it ends, what it refuses."""
 
-import io
 import math
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from rich.console import Console
-from tiny import tiny_config, write_archive
+from tiny import tiny_config, train, write_archive
 
 from dnnlib.errors import ConfigError, DataError
 from dnnlib.logs import read_jsonl
 from stylegan_oct.config import DataConfig, TrainConfig
 from stylegan_oct.metrics.values import Value
 from stylegan_oct.model import find_generator, load_generator
-from stylegan_oct.training import launch, loop, monitor
+from stylegan_oct.training import launch, monitor
 from stylegan_oct.training.quality import Quality
 from torch_utils import checkpoint
 from torch_utils.distributed import World
@@ -25,11 +23,6 @@ Make = Callable[..., TrainConfig]
 @pytest.fixture(autouse=True)
 def _no_events(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(monitor, "_event_writer", lambda *_: None)
-
-
-def train(config: TrainConfig, outdir: Path) -> tuple[loop.Outcome, launch.Choice]:
-    choice = launch.choose_run(config, outdir, new=False)
-    return launch.start(config, choice, World(), Console(file=io.StringIO())), choice
 
 
 def judged_by(monkeypatch: pytest.MonkeyPatch, distances: dict[int, float]) -> list[int]:

@@ -1,6 +1,5 @@
 """Runs in stages: what a stage begins with, resuming within and between stages, and stages that make no sense."""
 
-import io
 import logging
 import os
 import subprocess
@@ -11,8 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from rich.console import Console
-from tiny import tiny_config, write_archive
+from tiny import Killed, tensors, tiny_config, train, write_archive
 
 from dnnlib.errors import ConfigError, DataError
 from dnnlib.logs import read_jsonl
@@ -42,20 +40,6 @@ def _no_events(monkeypatch: pytest.MonkeyPatch) -> None:
 def grown(tmp_path: Path) -> Callable[..., TrainConfig]:
     archive = write_archive(tmp_path / "a.zip", resolution=16)
     return lambda **changes: tiny_config(archive, **{"grow": STAGES, **changes})
-
-
-def train(config: TrainConfig, outdir: Path) -> tuple[loop.Outcome, launch.Choice]:
-    choice = launch.choose_run(config, outdir, new=False)
-    return launch.start(config, choice, World(), Console(file=io.StringIO())), choice
-
-
-def tensors(path: Path) -> dict[str, torch.Tensor]:
-    return {f"{file.stem}/{name}": tensor for file in sorted(path.glob("*.safetensors"))
-            for name, tensor in checkpoint.read_tensors(file).items()}
-
-
-class Killed(BaseException):
-    """Stands for a kill: nothing catches it."""
 
 
 @pytest.mark.parametrize("where", ["in the first stage", "between the stages", "in the last stage"])

@@ -16,13 +16,13 @@ from pathlib import Path
 import pytest
 import torch
 from rich.console import Console
+from tiny import Killed, tensors, train
 
 from dnnlib.errors import ConfigError, DataError, TrainingError
 from dnnlib.logs import read_jsonl
 from stylegan_oct.config import TrainConfig
 from stylegan_oct.data.archive import Archive
 from stylegan_oct.training import launch, loop, monitor, steps
-from stylegan_oct.training.loop import Outcome
 from torch_utils import checkpoint
 from torch_utils.distributed import World
 
@@ -35,26 +35,12 @@ def _no_events(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(monitor, "_event_writer", lambda *_: None)  # its import takes seconds
 
 
-def train(config: TrainConfig, outdir: Path, *, new: bool = False) -> tuple[Outcome, launch.Choice]:
-    choice = launch.choose_run(config, outdir, new=new)
-    return launch.start(config, choice, World(), Console(file=io.StringIO())), choice
-
-
-def tensors(path: Path) -> dict[str, torch.Tensor]:
-    return {f"{file.stem}/{name}": tensor for file in sorted(path.glob("*.safetensors"))
-            for name, tensor in checkpoint.read_tensors(file).items()}
-
-
 def assert_same(first: Path, second: Path) -> None:
     one, two = tensors(first), tensors(second)
     assert one.keys() == two.keys() and len(one) > 50
     assert [name for name in one if not torch.equal(one[name], two[name])] == []
     for key in ("nimg", "augment_p", "controller"):
         assert checkpoint.read_meta(first)[key] == checkpoint.read_meta(second)[key]
-
-
-class Killed(BaseException):
-    """Stands for a kill: nothing catches it."""
 
 
 def kill_after(monkeypatch: pytest.MonkeyPatch, calls: int) -> None:

@@ -10,7 +10,12 @@ from fake_gpu import FakeGpu, kernels
 from rich.console import Console
 
 from dnnlib.config import override
-from stylegan_oct.config import DataConfig, DiscriminatorConfig, GeneratorConfig, TrainConfig
+from stylegan_oct.config import (
+    DataConfig,
+    DiscriminatorConfig,
+    GeneratorConfig,
+    TrainConfig,
+)
 from stylegan_oct.model import load_generator
 from stylegan_oct.training import launch, loop, monitor
 from stylegan_oct.training.state import State, create_state
