@@ -5,7 +5,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import leaky_relu
 
 from stylegan_oct.networks.layers import (
     RESAMPLE_TAPS,
@@ -25,9 +24,7 @@ from torch_utils.ops.filters import setup_filter
 from torch_utils.ops.upfirdn2d import upsample2d
 
 NoiseMode = Literal["random", "const", "none"]
-SPECKLE_LEVELS = 17   # brightnesses at which the strength of speckle is given
-BLACK = -1.0
-BELOW_BLACK = 0.05    # share of what lies below black that is left
+SPECKLE_LEVELS = 17  # greys at which the strength of speckle is given
 
 
 class SynthesisLayer(nn.Module):
@@ -84,11 +81,13 @@ class SpeckleLayer(nn.Module):
     """Speckle: noise of the grain and strength that the training scans have, the strength by the brightness there.
 
     Speckle multiplies, so that its strength follows the light that comes back; the noise of the layers below is equally
-    strong at every pixel and in every feature map. Nothing here is learned: a discriminator that R1 keeps smooth hardly
-    values noise, and training lets a strength that it may choose fade, while weights draw a woven pattern instead. So
-    grain and strength are measured (`stylegan_oct.training.speckle`), and the layers below draw what lies under them.
-    What falls below black is black, as on the display: the black dots in the vitreous. (Nearly: a little of what lies
-    below is left, so that a picture that is much too dark still learns.)
+    strong at every pixel and in every feature map. The noise is added to the light, of which the display shows the
+    fourth root: so in the dark it is a grey ground with black dots, where the sum falls below zero.
+
+    Nothing here is learned: a discriminator that R1 keeps smooth hardly values noise, and training lets a strength that
+    it may choose fade, while weights draw a woven pattern instead. So grain and strength are measured
+    (`stylegan_oct.training.speckle`), and the layers below draw what lies under them. Gradients pass as if the noise
+    were added to the image: those of a root are endless near black.
 
     Args:
         resolution: of the image.
@@ -103,7 +102,7 @@ class SpeckleLayer(nn.Module):
         self.resolution = resolution
         self.register_buffer("grain", torch.zeros(1, 1, 3, 3))
         self.grain[0, 0, 1, 1] = 1
-        self.register_buffer("strength", torch.zeros(SPECKLE_LEVELS))  # at brightnesses from -1 to 1, evenly
+        self.register_buffer("strength", torch.zeros(SPECKLE_LEVELS))  # SD of the grey at greys from 0 to 1, evenly
         self.register_buffer("noise_const", torch.randn(resolution, resolution))
 
     def forward(self, img: Tensor, *, noise_mode: NoiseMode, shift: Tensor | None = None) -> Tensor:
@@ -114,28 +113,33 @@ class SpeckleLayer(nn.Module):
             noise_mode, shift: of `SynthesisNetwork.forward`.
         """
         if noise_mode == "none":
-            return _from_black_on(img)
+            return img
         if noise_mode == "const":
             noise = self.noise_const.reshape(-1, 1, self.resolution, self.resolution)  # fitted noise is [N, 1, R, R]
             if shift is not None:
                 noise = torch.cat([noise.roll(moved, dims=(2, 3)) for moved in shift.tolist()])
         else:
             noise = torch.randn(len(img), 1, self.resolution, self.resolution, device=img.device)
-        strength = read_off(self.strength, img.mean(dim=1, keepdim=True))
-        return _from_black_on(torch.addcmul(img, strength, conv2d(noise, self.grain, padding=(1, 1))))
+        return img + self._difference(img.detach(), conv2d(noise, self.grain, padding=(1, 1)))
+
+    def _difference(self, img: Tensor, noise: Tensor) -> Tensor:
+        """Return what noise [N, 1, R, R] of unit energy changes in an image [N, C, R, R].
+
+        Where it is weak, light = grey^4 makes d light = 4 grey^3 d grey.
+        """
+        grey = (img.clamp(-1, 1) + 1) / 2
+        mean = grey.mean(dim=1, keepdim=True)
+        light = torch.addcmul(grey.square().square_(), noise * read_off(self.strength, mean), mean.pow(3), value=4)
+        return light.clamp_(min=0).sqrt_().sqrt_() * 2 - 1 - img
 
 
 def read_off(curve: Tensor, at: Tensor) -> Tensor:
-    """Return the value of a curve [K], given at K even steps from -1 to 1 and straight between them, at each place."""
+    """Return the value of a curve [K], given at K even steps from 0 to 1 and straight between them, at each place."""
     last = len(curve) - 1
-    place = (at.clamp(-1, 1) + 1) * (last / 2)
-    left = place.detach().floor().clamp(max=last - 1)
+    place = at.clamp(0, 1) * last
+    left = place.floor().clamp(max=last - 1)
     number = left.long()
     return torch.lerp(curve[number], curve[number + 1], place - left)
-
-
-def _from_black_on(img: Tensor) -> Tensor:
-    return leaky_relu(img - BLACK, BELOW_BLACK) + BLACK
 
 
 class SynthesisBlock(MixedPrecisionBlock):

@@ -20,15 +20,17 @@ SIDE = 16           # of the squares of which the calmest show noise alone
 CALM = 0.2          # share of the squares that count as calm
 WINDOW = 9          # side of the mean that is taken away, so that slow changes of brightness are no correlation
 HIGHEST = 0.7       # correlation of neighbours that three taps can give is below sqrt(1/2)
-BEND = (-0.5, 1.0, -0.5)
+ROUGH = (1.0, -4.0, 6.0, -4.0, 1.0)  # fourth difference along a row: nothing of what changes slowly
 ALONG = 7           # pixels of a row that tell the brightness at its middle
-FEWEST = 32         # pixels of a scan at a brightness that say something of it
-QUARTILE = 0.6745   # median of |x| for x of N(0, 1)
+FEWEST = 32         # pixels of a scan of a grey that say something of it
+DARKEST = 1 / 64    # grey below which noise is told as there
+QUARTER = 0.25      # of the pixels, the smoothest, from which the noise of all is told
+NORMAL = 0.3186     # below which |x| is in a quarter of the draws of N(0, 1)
 
 
 @dataclass(frozen=True)
 class Speckle:
-    """What the speckle layer takes over: `grain` [1, 1, 3, 3] of unit energy, `strength` [SPECKLE_LEVELS]."""
+    """What the speckle layer takes over: `grain` [1, 1, 3, 3] of unit energy, `strength` [SPECKLE_LEVELS] by grey."""
 
     grain: Tensor
     strength: Tensor
@@ -78,27 +80,30 @@ def _tap(correlation: float) -> float:
 
 
 def _strength(scans: Tensor, grain: Tensor) -> Tensor:
-    """Return the SD of the speckle of a typical scan at SPECKLE_LEVELS brightnesses from -1 to 1.
+    """Return the SD of the grey in a typical scan, at SPECKLE_LEVELS greys from 0 to 1.
 
-    Layers run along the rows, so that a row bends little but for its noise. The SD is told from the median of the
-    bends of a scan where it has this brightness, since vessels and edges bend few pixels much; and is the mean over
-    the scans, by their pixels. At a brightness that no scan has it is that of the nearest one that is known.
+    The display shows the fourth root of the light; noise is told in the light, where it is symmetric, and given in
+    greys, d grey = d light / (4 grey^3). Layers run along the rows, so that fourth differences along a row hold little
+    but noise; and vessels and edges are in few pixels, so that the SD is told from a quartile. It is the mean over the
+    scans, by their pixels. At a grey that no scan has it is that of the nearest one that is known.
 
     Args:
         scans: [N, 1, R, R] in [-1, 1].
         grain: of their speckle.
     """
-    bend = scans.new_tensor(BEND)[None, None, None]
-    gain = float(conv2d(pad(grain, [2] * 4), bend).square().sum().sqrt())
-    bends = conv2d(pad(scans, [1, 1, 0, 0], mode="reflect"), bend).abs() / (gain * QUARTILE)
-    brightness = avg_pool2d(pad(scans, [ALONG // 2, ALONG // 2, 0, 0], mode="reflect"), (1, ALONG), stride=1)
-    levels = ((brightness + 1) * ((SPECKLE_LEVELS - 1) / 2)).round().long()
+    light = ((scans + 1) / 2).pow(4)
+    rough = scans.new_tensor(ROUGH)[None, None, None]
+    gain = float(conv2d(pad(grain, [4] * 4), rough).square().sum().sqrt())
+    grey = avg_pool2d(pad(light, [ALONG // 2, ALONG // 2, 0, 0], mode="reflect"), (1, ALONG), stride=1).sqrt().sqrt()
+    differences = conv2d(pad(light, [2, 2, 0, 0], mode="reflect"), rough).abs() / (gain * NORMAL)
+    differences /= 4 * grey.clamp(min=DARKEST).pow(3)
+    levels = (grey * (SPECKLE_LEVELS - 1)).round().long()
     total, pixels = scans.new_zeros(SPECKLE_LEVELS), scans.new_zeros(SPECKLE_LEVELS)
-    for scan_bends, scan_levels in zip(bends, levels, strict=True):
+    for scan_differences, scan_levels in zip(differences, levels, strict=True):
         for level in scan_levels.unique().tolist():
-            found = scan_bends[scan_levels == level]
+            found = scan_differences[scan_levels == level]
             if len(found) >= FEWEST:
-                total[level] += len(found) * found.median()
+                total[level] += len(found) * found.quantile(QUARTER)
                 pixels[level] += len(found)
     known = torch.nonzero(pixels)[:, 0]
     if not len(known):

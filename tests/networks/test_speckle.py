@@ -1,16 +1,16 @@
 """The speckle layer: what it adds, how strongly, and that everything else stays as it was."""
 
+import math
 from pathlib import Path
 
 import pytest
 import torch
-from torch.autograd import gradcheck, gradgradcheck
 
 from stylegan_oct.data.preprocess import Preprocess
 from stylegan_oct.model import GeneratorInfo, OctGenerator
 from stylegan_oct.networks.generator import Generator
 from stylegan_oct.networks.sizes import channels_at
-from stylegan_oct.networks.synthesis import SPECKLE_LEVELS, SpeckleLayer, _from_black_on, read_off
+from stylegan_oct.networks.synthesis import SPECKLE_LEVELS, SpeckleLayer, read_off
 from torch_utils.images import to_uint8
 
 SIZES = {"z_dim": 8, "w_dim": 8, "c_dim": 2, "img_resolution": 16, "img_channels": 1, "mapping_layers": 2,
@@ -22,7 +22,7 @@ def make(**changes: object) -> Generator:
     return Generator(**{**SIZES, "speckle": True, **changes}).eval()  # type: ignore[arg-type]
 
 
-def layer(strength: float = 0.1) -> SpeckleLayer:
+def layer(strength: float = 0.02) -> SpeckleLayer:
     torch.manual_seed(0)
     speckle = SpeckleLayer(16)
     speckle.strength.fill_(strength)
@@ -35,45 +35,53 @@ def test_a_fresh_layer_adds_nothing_and_nothing_of_it_learns() -> None:
     assert not list(SpeckleLayer(16).parameters())
 
 
-def test_speckle_is_the_noise_in_the_measured_strength() -> None:
-    speckle, img = layer(), torch.zeros(2, 1, 16, 16)
+def test_weak_speckle_is_the_noise_in_the_measured_strength() -> None:
+    speckle, img = layer(0.001), torch.zeros(2, 1, 16, 16)
     added = speckle(img, noise_mode="const")
-    torch.testing.assert_close(added, (0.1 * speckle.noise_const).expand(2, 1, 16, 16))
+    torch.testing.assert_close(added, (0.002 * speckle.noise_const).expand(2, 1, 16, 16), atol=1e-4, rtol=0)  # of 2
     assert torch.equal(speckle(img, noise_mode="none"), img)
     assert not torch.equal(*speckle(img, noise_mode="random"))
 
 
-def test_the_strength_follows_the_brightness_pixel_by_pixel() -> None:
+def test_the_strength_follows_the_grey_pixel_by_pixel() -> None:
     speckle = layer()
-    speckle.strength.copy_(torch.linspace(0, 0.4, SPECKLE_LEVELS))
+    speckle.strength.copy_(torch.linspace(0, 0.04, SPECKLE_LEVELS))
     img = torch.full((100, 1, 16, 16), -0.5)
     img[..., 8:] = 0.5
     noise = speckle(img, noise_mode="random") - img
-    assert noise[..., :8].std() == pytest.approx(0.1, rel=0.05)
-    assert noise[..., 8:].std() == pytest.approx(0.3, rel=0.05)
+    assert noise[..., :8].std() == pytest.approx(2 * 0.01, rel=0.1)
+    assert noise[..., 8:].std() == pytest.approx(2 * 0.03, rel=0.1)
+
+
+def test_in_the_dark_the_light_is_spread_evenly_and_cut_at_black() -> None:
+    grey, strength = 0.1, 0.05
+    drawn = layer(strength)(torch.full((400, 1, 16, 16), 2 * grey - 1), noise_mode="random")
+    spread = 4 * grey**3 * strength
+    black = 0.5 * math.erfc(grey**4 / spread / math.sqrt(2))
+    assert 0.05 < black < 0.5 and (to_uint8(drawn) == 0).double().mean() == pytest.approx(black, rel=0.05)
+    light = ((drawn + 1) / 2).pow(4)
+    assert light.quantile(0.8) == pytest.approx(grey**4 + 0.8416 * spread, rel=0.02)
 
 
 def test_colours_share_the_speckle_of_their_mean() -> None:
-    speckle = layer()
-    speckle.strength.copy_(torch.linspace(0, 0.4, SPECKLE_LEVELS))
-    img = torch.tensor([-0.5, 0.0, 0.5])[None, :, None, None].expand(1, 3, 16, 16)
+    speckle = layer(0.001)
+    img = torch.full((1, 3, 16, 16), 0.2)
     noise = speckle(img, noise_mode="const") - img
-    torch.testing.assert_close(noise[:, 1:], (0.2 * speckle.noise_const).expand(1, 2, 16, 16))  # red meets black
+    torch.testing.assert_close(noise[:, :1].expand(1, 3, 16, 16), noise)
 
 
 def test_a_curve_is_read_off_straight_between_its_steps() -> None:
     curve = torch.tensor([1.0, 3.0, 2.0])
-    at = torch.tensor([-9.0, -1.0, -0.5, 0.0, 0.25, 1.0, 9.0])
+    at = torch.tensor([-9.0, 0.0, 0.25, 0.5, 0.625, 1.0, 9.0])
     torch.testing.assert_close(read_off(curve, at), torch.tensor([1.0, 1.0, 2.0, 3.0, 2.75, 2.0, 2.0]))
 
 
-def test_what_falls_below_black_is_black() -> None:
-    grey = torch.linspace(-2, 1, 256).reshape(1, 1, 16, 16).requires_grad_()
-    shown = layer()(grey, noise_mode="none")
-    difference = to_uint8(shown.detach()).int() - to_uint8(grey.detach()).int()
-    assert difference.abs().max() <= 1 and not difference[grey < -1].any() and shown.min() > -1.06
-    (slope,) = torch.autograd.grad(shown.sum(), grey)
-    assert slope.min() > 0  # what is too dark can learn
+def test_gradients_pass_as_if_the_noise_were_added() -> None:
+    img = torch.linspace(-2, 2, 256).reshape(1, 1, 16, 16).requires_grad_()
+    shown = layer(0.1)(img, noise_mode="const")
+    assert bool(shown.isfinite().all()) and shown.min() >= -1 - 1e-6
+    (slope,) = torch.autograd.grad(shown.sum(), img)
+    assert torch.equal(slope, torch.ones_like(slope))
 
 
 def test_without_noise_the_picture_is_that_of_a_generator_without_the_layer() -> None:
@@ -81,20 +89,7 @@ def test_without_noise_the_picture_is_that_of_a_generator_without_the_layer() ->
     shared = {name: tensor for name, tensor in G.state_dict().items() if ".speckle." not in name}
     assert plain.state_dict().keys() == shared.keys()
     plain.load_state_dict(shared)
-    torch.testing.assert_close(G(z, c, noise_mode="none"), _from_black_on(plain(z, c, noise_mode="none")))
-
-
-def test_gradients_of_first_and_second_order() -> None:
-    speckle = layer().double()
-    speckle.resolution, speckle.noise_const = 4, torch.randn(4, 4, dtype=torch.float64)
-    speckle.strength.copy_(torch.rand(SPECKLE_LEVELS))
-    # Halfway between two steps of the curve and far from black, where there are kinks.
-    img = (torch.arange(16.0, dtype=torch.float64).reshape(1, 1, 4, 4) - 7.5) / 8 * 0.99
-
-    def run(img: torch.Tensor) -> torch.Tensor:
-        return speckle(img, noise_mode="const")
-
-    assert gradcheck(run, img.requires_grad_(), eps=1e-3) and gradgradcheck(run, img, eps=1e-3)
+    torch.testing.assert_close(G(z, c, noise_mode="none"), plain(z, c, noise_mode="none"))
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -118,7 +113,7 @@ def test_a_shift_moves_the_fixed_speckle_around_for_each_picture() -> None:
     still = speckle(img, noise_mode="const")
     moved = speckle(img, noise_mode="const", shift=torch.tensor([[0, 0], [3, 15]]))
     assert torch.equal(moved[0], still[0])
-    torch.testing.assert_close(moved[1], still[1].roll((3, 15), dims=(1, 2)))
+    torch.testing.assert_close(moved[1], speckle(img, noise_mode="const")[1].roll((3, 15), dims=(1, 2)))
 
 
 def test_each_latent_has_its_own_speckle_and_always_the_same() -> None:

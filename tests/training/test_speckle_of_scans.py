@@ -11,9 +11,10 @@ from tiny import tiny_config
 from dnnlib.pictures import encode_png
 from stylegan_oct.data.archive import ArchiveWriter
 from stylegan_oct.data.dataset import ArchiveDataset
-from stylegan_oct.networks.synthesis import SPECKLE_LEVELS
+from stylegan_oct.networks.synthesis import SPECKLE_LEVELS, SpeckleLayer
 from stylegan_oct.training.speckle import Speckle, measure_speckle
 from stylegan_oct.training.state import create_state
+from torch_utils.images import to_uint8
 
 
 def scans(path: Path, down: float, across: float, *, structure: bool = True, count: int = 8) -> ArchiveDataset:
@@ -41,22 +42,24 @@ def test_the_taps_are_those_of_the_noise(tmp_path: Path, down: float, across: fl
     assert torch.equal(found, found.flip(0)) and torch.equal(found, found.flip(1))
 
 
-def test_the_strength_is_that_of_the_noise_at_each_brightness(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
+def test_the_strength_is_that_of_the_noise_at_each_grey(tmp_path: Path) -> None:
+    """Scans drawn by the speckle layer itself: two layers, edges, a slope, the shadow of a vessel."""
+    layer = SpeckleLayer(64)
+    layer.grain[0, 0, 1] = torch.tensor([0.2, 1, 0.2]) / 1.08**0.5
+    layer.strength.copy_(torch.linspace(0.01, 0.06, SPECKLE_LEVELS))
+    grey = torch.tensor([40.0, 200.0]).repeat_interleave(32)[:, None] + torch.linspace(-6, 6, 64)
+    grey[:, 10] += 50
+    torch.manual_seed(0)
     with ArchiveWriter(tmp_path / "a.zip", resolution=64, channels=1, classes=("A",), source="scans") as writer:
         for _ in range(8):
-            noise = correlate1d(rng.normal(size=(64, 64)), np.array([0.2, 1, 0.2]) / 1.08**0.5, axis=1, mode="wrap")
-            rows = np.repeat([40.0, 200.0], 32)[:, None] + np.linspace(-8, 8, 64)[None]  # two layers, edges, a slope
-            rows[:, 10] += 50                                                            # the shadow of a vessel
-            picture = rows + np.repeat([4.0, 12.0], 32)[:, None] * noise
-            writer.add_image("train", encode_png(picture.clip(0, 255).astype(np.uint8)), 0, {})
-    strength = measure_speckle(ArchiveDataset(tmp_path / "a.zip")).strength * 127.5
-    levels = torch.linspace(0, 255, len(strength))
-    dark, bright = (int((levels - grey).abs().argmin()) for grey in (40, 200))
-    assert float(strength[dark]) == pytest.approx(4, rel=0.15)
-    assert float(strength[bright]) == pytest.approx(12, rel=0.15)
-    # Brightnesses that no scan has take over that of the nearest.
-    assert strength[0] == strength[dark - 1] and strength[-1] == strength[bright + 1]
+            picture = to_uint8(layer(grey[None, None] / 127.5 - 1, noise_mode="random"))[0, 0].numpy()
+            writer.add_image("train", encode_png(picture), 0, {})
+    strength = measure_speckle(ArchiveDataset(tmp_path / "a.zip")).strength
+    dark, bright = (round(level / 255 * (SPECKLE_LEVELS - 1)) for level in (40, 200))
+    for level in (dark, bright):
+        assert float(strength[level]) == pytest.approx(float(layer.strength[level]), rel=0.15)
+    # Greys that no scan has take over that of the nearest.
+    assert strength[0] == strength[1] and strength[-1] == strength[-2]
 
 
 def test_pictures_of_one_grey_have_no_speckle(tmp_path: Path) -> None:
