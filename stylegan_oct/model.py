@@ -21,6 +21,7 @@ from stylegan_oct.config import TrainConfig
 from stylegan_oct.data.preprocess import Preprocess, parse_preprocess
 from stylegan_oct.networks.generator import Generator
 from stylegan_oct.networks.layers import Precision, set_precision
+from stylegan_oct.networks.synthesis import CAMERAS
 from torch_utils.checkpoint import complete_checkpoints, encode_tensors, load_module, read_header, read_tensors
 
 INCLUDED = Path(__file__).parent / "demo"  # a folder for each generator that comes with the project, by its name
@@ -123,7 +124,7 @@ class OctGenerator(nn.Module):
             noise_mode: speckle that is fixed for each latent, new every time, or none.
         """
         return self.synthesize(self.ws(z, label, psi=psi, cutoff=cutoff, center=center), noise_mode=noise_mode,
-                               shift=self.speckle_shift(z))
+                               speckle=self.speckle_of(z))
 
     def ws(self, z: Tensor, label: Label | None = None, *, psi: float = 1.0, cutoff: int | None = None,
            center: Literal["class", "global"] = "class") -> Tensor:
@@ -136,27 +137,27 @@ class OctGenerator(nn.Module):
         assert isinstance(ws, Tensor)
         return ws
 
-    def speckle_shift(self, z: Tensor) -> Tensor:
-        """Return by how many pixels [N, 2] the fixed speckle is moved in the pictures of z [N, z_dim], by their bytes.
+    def speckle_of(self, z: Tensor) -> Tensor:
+        """Return which speckle [N, 3] the pictures of z [N, z_dim] have, by its bytes: the camera, and how far moved.
 
         Pictures of different latents would else share one speckle; that of the same latent has the same everywhere.
         """
-        digests = [hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in z.detach().cpu().numpy()]
-        numbers = np.frombuffer(b"".join(digests), dtype="<u4").reshape(-1, 2) % self.info.resolution
-        return torch.from_numpy(numbers.astype(np.int64))
+        digests = [hashlib.blake2b(row.tobytes(), digest_size=12).digest() for row in z.detach().cpu().numpy()]
+        numbers = np.frombuffer(b"".join(digests), dtype="<u4").reshape(-1, 3)
+        return torch.from_numpy((numbers % (CAMERAS, self.info.resolution, self.info.resolution)).astype(np.int64))
 
     def synthesize(self, ws: Tensor, *, noise_mode: Literal["const", "random", "none"] = "const",
-                   shift: Tensor | None = None) -> Tensor:
+                   speckle: Tensor | None = None) -> Tensor:
         """Return images [N, C, R, R], float32, about [-1, 1], of intermediate latents.
 
         Args:
             ws: [N, w_dim], one w for all layers, or [N, layers, w_dim].
             noise_mode: as in `forward`.
-            shift: of the fixed speckle, from `speckle_shift`; default none: walks and comparisons keep one speckle.
+            speckle: from `speckle_of`; default that of a typical scan, the same for all, as walks and comparisons need.
         """
         if ws.ndim == 2:
             ws = ws[:, None].expand(-1, self.network.num_ws, -1)
-        images = self.network.synthesis(ws.to(self.device), noise_mode=noise_mode, shift=shift)
+        images = self.network.synthesis(ws.to(self.device), noise_mode=noise_mode, speckle=speckle)
         assert isinstance(images, Tensor)
         return images
 

@@ -228,7 +228,7 @@ def _draw(G: OctGenerator, origin: Origin, positions: range, writer: ArchiveWrit
     with torch.inference_mode():
         z = G.z([row["seed"] for _, row in rows])
         ws = G.ws(z, labels, psi=origin.psi)
-        pictures = to_pictures(G.synthesize(ws, shift=G.speckle_shift(z)))
+        pictures = to_pictures(G.synthesize(ws, speckle=G.speckle_of(z)))
     for (label, row), picture in zip(rows, pictures, strict=True):
         facts = {**Manner(psi=origin.psi).facts(), **row, "checkpoint_sha256": origin.checkpoint_sha256}
         png = encode_png(picture, synthetic_text("generator", **facts), compress_level=3)

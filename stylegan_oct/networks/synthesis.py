@@ -25,6 +25,7 @@ from torch_utils.ops.upfirdn2d import upsample2d
 
 NoiseMode = Literal["random", "const", "none"]
 SPECKLE_LEVELS = 17  # greys at which the strength of speckle is given
+CAMERAS = 64         # scans of whose speckle a picture has one
 
 
 class SynthesisLayer(nn.Module):
@@ -78,7 +79,7 @@ class ToRGBLayer(nn.Module):
 
 
 class SpeckleLayer(nn.Module):
-    """Speckle: noise of the grain and strength that the training scans have, the strength by the brightness there.
+    """Speckle: noise of the grain and strength that the training scans have, the strength by the grey there.
 
     Speckle multiplies, so that its strength follows the light that comes back; the noise of the layers below is equally
     strong at every pixel and in every feature map. The noise is added to the light, of which the display shows the
@@ -86,7 +87,8 @@ class SpeckleLayer(nn.Module):
 
     Nothing here is learned: a discriminator that R1 keeps smooth hardly values noise, and training lets a strength that
     it may choose fade, while weights draw a woven pattern instead. So grain and strength are measured
-    (`stylegan_oct.training.speckle`), and the layers below draw what lies under them. Gradients pass as if the noise
+    (`stylegan_oct.training.speckle`), and the layers below draw what lies under them. Scanners average more or fewer
+    pictures: each picture has the speckle of one of CAMERAS scans, or of a typical one. Gradients pass as if the noise
     were added to the image: those of a root are endless near black.
 
     Args:
@@ -95,51 +97,70 @@ class SpeckleLayer(nn.Module):
 
     grain: Tensor
     strength: Tensor
+    camera_grain: Tensor
+    camera_strength: Tensor
     noise_const: Tensor
 
     def __init__(self, resolution: int) -> None:
         super().__init__()
         self.resolution = resolution
-        self.register_buffer("grain", torch.zeros(1, 1, 3, 3))
-        self.grain[0, 0, 1, 1] = 1
+        white = torch.zeros(1, 1, 3, 3)
+        white[0, 0, 1, 1] = 1
+        self.register_buffer("grain", white)
         self.register_buffer("strength", torch.zeros(SPECKLE_LEVELS))  # SD of the grey at greys from 0 to 1, evenly
+        self.register_buffer("camera_grain", white.repeat(CAMERAS, 1, 1, 1))
+        self.register_buffer("camera_strength", torch.zeros(CAMERAS, SPECKLE_LEVELS))
         self.register_buffer("noise_const", torch.randn(resolution, resolution))
 
-    def forward(self, img: Tensor, *, noise_mode: NoiseMode, shift: Tensor | None = None) -> Tensor:
+    def forward(self, img: Tensor, *, noise_mode: NoiseMode, speckle: Tensor | None = None) -> Tensor:
         """Return the image [N, C, R, R], float32, with speckle.
 
         Args:
             img: without it, of the same shape.
-            noise_mode, shift: of `SynthesisNetwork.forward`.
+            noise_mode, speckle: of `SynthesisNetwork.forward`.
         """
         if noise_mode == "none":
             return img
-        if noise_mode == "const":
-            noise = self.noise_const.reshape(-1, 1, self.resolution, self.resolution)  # fitted noise is [N, 1, R, R]
-            if shift is not None:
-                noise = torch.cat([noise.roll(moved, dims=(2, 3)) for moved in shift.tolist()])
-        else:
+        if noise_mode == "random":
             noise = torch.randn(len(img), 1, self.resolution, self.resolution, device=img.device)
-        return img + self._difference(img.detach(), conv2d(noise, self.grain, padding=(1, 1)))
+            camera = torch.randint(CAMERAS, (len(img),), device=img.device)
+        else:
+            noise = self.noise_const.reshape(-1, 1, self.resolution, self.resolution)  # fitted noise is [N, 1, R, R]
+            if speckle is None:
+                noise = conv2d(noise, self.grain, padding=(1, 1))
+                return img + _difference(img.detach(), noise, self.strength[None])
+            noise = torch.cat([noise.roll(moved, dims=(2, 3)) for moved in speckle[:, 1:].tolist()])
+            camera = speckle[:, 0].to(img.device)
+        noise = conv2d(noise.transpose(0, 1), self.camera_grain[camera], padding=(1, 1), groups=len(noise))
+        return img + _difference(img.detach(), noise.transpose(0, 1), self.camera_strength[camera])
 
-    def _difference(self, img: Tensor, noise: Tensor) -> Tensor:
-        """Return what noise [N, 1, R, R] of unit energy changes in an image [N, C, R, R].
 
-        Where it is weak, light = grey^4 makes d light = 4 grey^3 d grey.
-        """
-        grey = (img.clamp(-1, 1) + 1) / 2
-        mean = grey.mean(dim=1, keepdim=True)
-        light = torch.addcmul(grey.square().square_(), noise * read_off(self.strength, mean), mean.pow(3), value=4)
-        return light.clamp_(min=0).sqrt_().sqrt_() * 2 - 1 - img
+def _difference(img: Tensor, noise: Tensor, strength: Tensor) -> Tensor:
+    """Return what noise [N, 1, R, R] of a strength [N, levels] changes in an image [N, C, R, R].
+
+    Where it is weak, light = grey^4 makes d light = 4 grey^3 d grey.
+    """
+    grey = (img.clamp(-1, 1) + 1) / 2
+    mean = grey.mean(dim=1, keepdim=True)
+    light = torch.addcmul(grey.square().square_(), noise * read_off(strength, mean), mean.pow(3), value=4)
+    return light.clamp_(min=0).sqrt_().sqrt_() * 2 - 1 - img
 
 
-def read_off(curve: Tensor, at: Tensor) -> Tensor:
-    """Return the value of a curve [K], given at K even steps from 0 to 1 and straight between them, at each place."""
-    last = len(curve) - 1
-    place = at.clamp(0, 1) * last
+def read_off(curves: Tensor, at: Tensor) -> Tensor:
+    """Return the values of curves at each place, given at K even steps from 0 to 1 and straight between them.
+
+    Args:
+        curves: [N, K], one for each row of `at`, or [1, K].
+        at: [N, ...].
+    Returns:
+        As `at`.
+    """
+    last = curves.shape[1] - 1
+    place = at.clamp(0, 1).flatten(1) * last
     left = place.floor().clamp(max=last - 1)
     number = left.long()
-    return torch.lerp(curve[number], curve[number + 1], place - left)
+    curves = curves.expand(len(at), -1)
+    return torch.lerp(curves.gather(1, number), curves.gather(1, number + 1), place - left).view_as(at)
 
 
 class SynthesisBlock(MixedPrecisionBlock):
@@ -176,7 +197,7 @@ class SynthesisBlock(MixedPrecisionBlock):
             self.skip = Conv2dLayer(in_channels, out_channels, 1, bias=False, up=2)
 
     def forward(self, x: Tensor | None, img: Tensor | None, ws: Tensor, *, noise_mode: NoiseMode, force_fp32: bool,
-                shift: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+                speckle: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Return features and image of twice the size.
 
         Args:
@@ -201,7 +222,7 @@ class SynthesisBlock(MixedPrecisionBlock):
             y = self.torgb(x, ws[:, -1]).to(torch.float32, memory_format=torch.contiguous_format)
             img = y if img is None else img + y
         if self.speckle is not None:
-            img = self.speckle(img, noise_mode=noise_mode, shift=shift)
+            img = self.speckle(img, noise_mode=noise_mode, speckle=speckle)
         return x, img
 
 
@@ -227,14 +248,14 @@ class SynthesisNetwork(nn.Module):
         self.num_ws = 2 * len(self.resolutions)  # two a block, less one at 4x4, and one more for the last toRGB
 
     def forward(self, ws: Tensor, *, noise_mode: NoiseMode = "random", force_fp32: bool = False,
-                shift: Tensor | None = None) -> Tensor:
+                speckle: Tensor | None = None) -> Tensor:
         """Return images [N, img_channels, R, R], float32, for ws [N, num_ws, w_dim].
 
         Args:
             noise_mode: new noise, the fixed one of the buffers, or none.
             force_fp32: all blocks in float32.
-            shift: int64 [N, 2], pixels down and right by which the fixed speckle is moved around for each picture, so
-                that pictures do not share it.
+            speckle: int64 [N, 3], the camera whose speckle a picture has, and the pixels down and right by which the
+                fixed noise is moved around for it, so that pictures do not share one; default that of a typical scan.
         """
         assert_shape(ws, [None, self.num_ws, self.w_dim])
         ws = ws.to(torch.float32)
@@ -246,7 +267,7 @@ class SynthesisNetwork(nn.Module):
             assert isinstance(block, SynthesisBlock)
             # toRGB of a block shares the w of the next block's first convolution.
             x, img = block(x, img, ws[:, first:first + block.num_conv + 1], noise_mode=noise_mode,
-                           force_fp32=force_fp32, shift=shift)
+                           force_fp32=force_fp32, speckle=speckle)
             first += block.num_conv
         assert img is not None
         return img

@@ -58,16 +58,16 @@ def draw_border(rng: np.random.Generator) -> Border:
     return Border()
 
 
-def expose(grey: Image, frame: Frame, camera: Camera, rng: np.random.Generator) -> Image:
+def expose(grey: Image, frame: Frame, camera: Camera, rng: np.random.Generator | None) -> Image:
     """Return the picture in display grey, [rows, cols] in [0, 1].
 
     Args:
         grey: noiseless display grey, in [0, 1]; the fourth power is the reflectivity.
         frame: the grid.
         camera: looks, noise floor and gain.
-        rng: draws the speckle.
+        rng: draws the speckle; None: what remains when endlessly many scans of the eye are averaged.
     """
-    speckle = _speckle(frame, camera, rng)
+    speckle = np.float32(1) if rng is None else _speckle(frame, camera, rng)
     # Fall-off of sensitivity with depth: the lower edge of real scans shows 0.6 of the upper edge's noise.
     depth = (np.arange(frame.rows, dtype=np.float32) + np.float32(0.5)) / np.float32(frame.rows)
     level = np.float32(camera.floor_grey) * (np.float32(1.12) - np.float32(0.5) * depth)

@@ -30,7 +30,7 @@ class Scan:
 
 
 def render(seed: int, index: int = 0, *, label: str | None = None, resolution: tuple[int, int] = (496, 512),
-           masks: bool = False, border: bool = True, speckle_seed: int | None = None,
+           masks: bool = False, border: bool = True, speckle: bool = True, speckle_seed: int | None = None,
            lesion_scale: float = 1.0) -> Scan:
     """Return scan number `index` of the series `seed`.
 
@@ -43,6 +43,7 @@ def render(seed: int, index: int = 0, *, label: str | None = None, resolution: t
         resolution: rows and columns. Rendered at 496 rows or more, then averaged by area.
         masks: also return the layer and lesion masks.
         border: False leaves out white wedges and black margins, as `convert` does with those of real scans.
+        speckle: False leaves it out, as if endlessly many scans of the eye were averaged.
         speckle_seed: of other speckle over the same eye, as if it were scanned again; default: the scan's own.
         lesion_scale: factor on the size of all lesions, the rest of the picture and its speckle unchanged; 0 heals.
     """
@@ -65,7 +66,8 @@ def render(seed: int, index: int = 0, *, label: str | None = None, resolution: t
     grey, lesion_mask = paint(rng, frame, eye, lesions, around, tops, eye.disc(frame))
     if speckle_seed is not None:
         rng = np.random.Generator(np.random.Philox(key=[speckle_seed, index]))
-    picture = (expose(grey, frame, camera, rng) * np.float32(255) + np.float32(0.5)).astype(np.uint8)
+    shown = expose(grey, frame, camera, rng if speckle else None)
+    picture = (shown * np.float32(255) + np.float32(0.5)).astype(np.uint8)
     hidden = outside(frame, edge)
     if hidden is not None:
         picture[hidden] = 255 if edge.kind == "white" else 0

@@ -69,8 +69,7 @@ class State:
         for network in (self.G, self.G_ema):
             for layer in network.modules():
                 if isinstance(layer, SpeckleLayer):
-                    layer.grain.copy_(speckle.grain)
-                    layer.strength.copy_(speckle.strength)
+                    speckle.give_to(layer)
 
     def fetch_signs(self) -> None:
         """Begin to bring `sign_sums` to the host, where `update_strength` needs them."""

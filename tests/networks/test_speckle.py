@@ -10,7 +10,7 @@ from stylegan_oct.data.preprocess import Preprocess
 from stylegan_oct.model import GeneratorInfo, OctGenerator
 from stylegan_oct.networks.generator import Generator
 from stylegan_oct.networks.sizes import channels_at
-from stylegan_oct.networks.synthesis import SPECKLE_LEVELS, SpeckleLayer, read_off
+from stylegan_oct.networks.synthesis import CAMERAS, SPECKLE_LEVELS, SpeckleLayer, read_off
 from torch_utils.images import to_uint8
 
 SIZES = {"z_dim": 8, "w_dim": 8, "c_dim": 2, "img_resolution": 16, "img_channels": 1, "mapping_layers": 2,
@@ -26,6 +26,7 @@ def layer(strength: float = 0.02) -> SpeckleLayer:
     torch.manual_seed(0)
     speckle = SpeckleLayer(16)
     speckle.strength.fill_(strength)
+    speckle.camera_strength.fill_(strength)
     return speckle
 
 
@@ -45,7 +46,7 @@ def test_weak_speckle_is_the_noise_in_the_measured_strength() -> None:
 
 def test_the_strength_follows_the_grey_pixel_by_pixel() -> None:
     speckle = layer()
-    speckle.strength.copy_(torch.linspace(0, 0.04, SPECKLE_LEVELS))
+    speckle.camera_strength.copy_(torch.linspace(0, 0.04, SPECKLE_LEVELS))
     img = torch.full((100, 1, 16, 16), -0.5)
     img[..., 8:] = 0.5
     noise = speckle(img, noise_mode="random") - img
@@ -71,9 +72,11 @@ def test_colours_share_the_speckle_of_their_mean() -> None:
 
 
 def test_a_curve_is_read_off_straight_between_its_steps() -> None:
-    curve = torch.tensor([1.0, 3.0, 2.0])
-    at = torch.tensor([-9.0, 0.0, 0.25, 0.5, 0.625, 1.0, 9.0])
-    torch.testing.assert_close(read_off(curve, at), torch.tensor([1.0, 1.0, 2.0, 3.0, 2.75, 2.0, 2.0]))
+    curves = torch.tensor([[1.0, 3.0, 2.0], [0.0, 0.0, 4.0]])
+    at = torch.tensor([-9.0, 0.0, 0.25, 0.5, 0.625, 1.0, 9.0]).repeat(2, 1)
+    expected = torch.tensor([[1.0, 1.0, 2.0, 3.0, 2.75, 2.0, 2.0], [0.0, 0.0, 0.0, 0.0, 1.0, 4.0, 4.0]])
+    torch.testing.assert_close(read_off(curves, at), expected)
+    torch.testing.assert_close(read_off(curves[:1], at), expected[:1].repeat(2, 1))
 
 
 def test_gradients_pass_as_if_the_noise_were_added() -> None:
@@ -108,24 +111,35 @@ def test_widths_have_a_lower_bound() -> None:
     assert make().synthesis.b16.conv1.weight.shape[0] == 4
 
 
-def test_a_shift_moves_the_fixed_speckle_around_for_each_picture() -> None:
-    speckle, img = layer(), torch.zeros(2, 1, 16, 16)
-    still = speckle(img, noise_mode="const")
-    moved = speckle(img, noise_mode="const", shift=torch.tensor([[0, 0], [3, 15]]))
-    assert torch.equal(moved[0], still[0])
-    torch.testing.assert_close(moved[1], speckle(img, noise_mode="const")[1].roll((3, 15), dims=(1, 2)))
+def test_each_picture_has_the_speckle_of_a_camera() -> None:
+    speckle, img = layer(0), torch.zeros(3, 1, 16, 16)
+    speckle.camera_strength[5], speckle.camera_strength[7] = 0.001, 0.002
+    speckle.camera_grain[7, 0, 0, 1], speckle.camera_grain[7, 0, 1, 1] = 1, 0  # the pixel above
+    shown = speckle(img, noise_mode="const", speckle=torch.tensor([[0, 0, 0], [5, 0, 0], [7, 3, 15]]))
+    assert not shown[0].any()
+    torch.testing.assert_close(shown[1, 0], 0.002 * speckle.noise_const, atol=1e-4, rtol=0)
+    moved = speckle.noise_const.roll((3, 15), dims=(0, 1))
+    torch.testing.assert_close(shown[2, 0, 1:], 0.004 * moved[:-1], atol=5e-4, rtol=0)
+
+
+def test_new_speckle_is_of_all_cameras() -> None:
+    speckle = layer(0)
+    speckle.camera_strength[::2] = 0.02
+    still = speckle(torch.zeros(400, 1, 16, 16), noise_mode="random").abs().amax(dim=(1, 2, 3)) == 0
+    assert still.double().mean() == pytest.approx(0.5, abs=0.1)
 
 
 def test_each_latent_has_its_own_speckle_and_always_the_same() -> None:
     info = GeneratorInfo(Path(), "", ("A", "B"), 16, 1, 0, "", "", Preprocess(resolution=16), {})
     network = make()
-    network.synthesis.b16.speckle.strength.fill_(0.1)
+    network.synthesis.b16.speckle.camera_strength.fill_(0.1)
     G = OctGenerator(network, info)
-    z = G.z(range(200))
-    shift = G.speckle_shift(z)
-    assert torch.equal(shift[5:9], G.speckle_shift(z[5:9])) and shift.min() == 0 and shift.max() == 15
-    assert len({tuple(row) for row in shift.tolist()}) > 100
+    z = G.z(range(400))
+    speckle = G.speckle_of(z)
+    assert torch.equal(speckle[5:9], G.speckle_of(z[5:9])) and not speckle.min(dim=0).values.any()
+    assert speckle.max(dim=0).values.tolist() == [CAMERAS - 1, 15, 15]
+    assert len({tuple(row) for row in speckle.tolist()}) > 350
     torch.testing.assert_close(G(z[:3], "A"), torch.cat([G(z[i:i + 1], "A") for i in range(3)]))
     ws = G.ws(z[:1], "A").repeat(2, 1, 1)
-    one, two = G.synthesize(ws, shift=shift[:2])
+    one, two = G.synthesize(ws, speckle=speckle[:2])
     assert not torch.equal(one, two) and torch.equal(*G.synthesize(ws))

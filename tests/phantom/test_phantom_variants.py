@@ -18,6 +18,17 @@ def test_a_speckle_seed_gives_one_speckle():
     assert (other != first).any()
 
 
+def test_without_speckle_it_is_the_mean_of_endlessly_many_scans():
+    still = render(11, 3, label="DRUSEN", speckle=False, border=False)
+    scans = [render(11, 3, label="DRUSEN", speckle_seed=seed, border=False) for seed in range(24)]
+    assert still.factors == scans[0].factors
+    light = np.mean([(scan.image / 255) ** 4 for scan in scans], axis=0)
+    bright = (still.image > 100) & (still.image < 230)  # far from black and white, where the display cuts
+    mean = 255 * light[bright] ** 0.25
+    assert bright.mean() > 0.05 and np.abs(mean - still.image[bright]).mean() < 3
+    assert abs((mean - still.image[bright]).mean()) < 0.3
+
+
 @pytest.mark.parametrize(("label", "size"), [("CNV", "ped_height_um"), ("CNV", "shrm_height_um"),
                                              ("DME", "cysts_area_mm2"), ("DRUSEN", "drusen_max_height_um")])
 def test_scaled_lesions_are_larger_in_proportion(label, size):
