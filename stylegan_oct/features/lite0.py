@@ -69,8 +69,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return [N, outputs, ceil(H / stride), ceil(W / stride)]."""
-        y = x if self.expand is None else relu6(self.expand(x))
-        y = relu6(self.depthwise(y))
+        y = x if self.expand is None else relu6(self.expand(x), inplace=True)
+        y = relu6(self.depthwise(y), inplace=True)
         y = self.project(y) + x if self.residual else self.project(y)
         assert isinstance(y, Tensor)
         return y
@@ -94,7 +94,7 @@ class Lite0(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Return the output of every stage."""
-        x = relu6(self.stem(x))
+        x = relu6(self.stem(x), inplace=True)
         return list(itertools.accumulate(self.stages, lambda y, stage: stage(y), initial=x))[1:]
 
 
@@ -125,7 +125,7 @@ class Lite0Detector(Detector):
 
     def pool(self, images: Tensor) -> Tensor:
         """Return the mean over the picture of the 1280 channels of the last layer."""
-        return relu6(self.network.head(self.network(self._input(images))[-1])).mean(dim=(2, 3))
+        return relu6(self.network.head(self.network(self._input(images))[-1]), inplace=True).mean(dim=(2, 3))
 
     def _input(self, images: Tensor) -> Tensor:
         return standardise(images, MEAN, SD).contiguous(memory_format=torch.channels_last)
