@@ -247,7 +247,6 @@ class TrainConfig:
             end += stage.kimg
             stages.append(dataclasses.replace(
                 self, grow=(), total_kimg=end, data=dataclasses.replace(self.data, resolution=stage.resolution),
-                G=dataclasses.replace(self.G, speckle=False),  # in means over squares there is little of it
                 r1=dataclasses.replace(self.r1, gamma=stage.gamma),
                 optimizer=dataclasses.replace(self.optimizer, G_lr=stage.lr, D_lr=stage.lr),
                 save=dataclasses.replace(self.save, metrics=(), best_by="", patience=0)))
