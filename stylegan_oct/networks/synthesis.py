@@ -138,12 +138,13 @@ class SpeckleLayer(nn.Module):
 def _difference(img: Tensor, noise: Tensor, strength: Tensor) -> Tensor:
     """Return what noise [N, 1, R, R] of a strength [N, levels] changes in an image [N, C, R, R].
 
-    Where it is weak, light = grey^4 makes d light = 4 grey^3 d grey.
+    Where it is weak, light = grey^4 makes d light = 4 grey^3 d grey. What is blacker than black or whiter than white
+    stays so: hidden from the discriminator it would drift.
     """
     grey = (img.clamp(-1, 1) + 1) / 2
     mean = grey.mean(dim=1, keepdim=True)
     light = torch.addcmul(grey.square().square_(), noise * read_off(strength, mean), mean.pow(3), value=4)
-    return light.clamp_(min=0).sqrt_().sqrt_() * 2 - 1 - img
+    return 2 * (light.clamp_(min=0).sqrt_().sqrt_() - grey)
 
 
 def read_off(curves: Tensor, at: Tensor) -> Tensor:

@@ -82,9 +82,14 @@ def test_a_curve_is_read_off_straight_between_its_steps() -> None:
 def test_gradients_pass_as_if_the_noise_were_added() -> None:
     img = torch.linspace(-2, 2, 256).reshape(1, 1, 16, 16).requires_grad_()
     shown = layer(0.1)(img, noise_mode="const")
-    assert bool(shown.isfinite().all()) and shown.min() >= -1 - 1e-6
     (slope,) = torch.autograd.grad(shown.sum(), img)
     assert torch.equal(slope, torch.ones_like(slope))
+    shown, img = shown.detach(), img.detach()
+    assert bool(shown.isfinite().all())
+    outside = img.abs() >= 1  # blacker than black stays so, and is seen
+    torch.testing.assert_close(shown[img <= -1], img[img <= -1])
+    assert shown[img >= 1].mean() == pytest.approx(float(img[img >= 1].mean()), abs=0.1)
+    assert shown[~outside].min() >= -1 - 1e-6
 
 
 def test_without_noise_the_picture_is_that_of_a_generator_without_the_layer() -> None:
