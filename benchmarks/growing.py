@@ -49,7 +49,7 @@ ON_A_CPU = ["--aug=off", "--batch-gpu=4"]
 FROM_NOTHING = {
     "scratch": ["--grow=off"],
     "grown": ["--grow=64:{0.4},256"],
-    "by-128": ["--grow=64:{0.3},128:{0.1},256"],
+    "by-128": ["--grow=64:{0.3},128:{0.14},256"],
     "no-speckle-layer": ["--grow=64:{0.4},256", "--set=G.speckle=false"],
     "wide": ["--grow=64:{0.3},256", *WIDE],
     "longer-start": ["--grow=64:{0.7},256"],

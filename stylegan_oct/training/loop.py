@@ -170,7 +170,8 @@ def _announce_cpu(stages: Sequence[TrainConfig], nimg: int) -> None:
     seconds = estimate_sec_per_image(stage_at(stages, nimg + 1)) * work_left(stages, nimg + 1)
     message = f"No GPU: training on the CPU with {torch.get_num_threads()} threads, about {format_seconds(seconds)}."
     if seconds > 86400:
-        message += " That is long; a GPU does it in hours. Try a narrower preset: demo256, small512, or demo (RES=64)."
+        message += (" That is long; a GPU does it in hours. Narrow presets are demo256, small512 and demo (RES=64); a "
+                    "run can be stopped whenever its samples are good enough.")
     log.warning(message) if seconds > 86400 else log.info(message)
 
 
