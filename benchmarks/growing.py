@@ -12,7 +12,7 @@ samples in which the included judge sees the class asked for. A run whose folder
 again, so that an interrupted table goes on.
 
 With --start-from the runs begin with those weights and answer what helps at the end: path length, style mixing,
-augmentation, batches of 16, a lower rate, a smaller gamma.
+augmentation, batches of 16, a lower rate, a larger gamma.
 
 Expected before measuring, 15 minutes: grown halves the distance of the run from scratch, which has layers and no lesion
 yet; by way of 128 px a little better than directly; the longer first stage has the better agreement and the worse
@@ -63,7 +63,7 @@ FROM_WEIGHTS = {
     "ada": ["--aug=ada"],
     "batch-16": ["--batch=16"],
     "lower-rate": ["--set=optimizer.G_lr=0.0015", "--set=optimizer.D_lr=0.0015"],
-    "smaller-gamma": ["--gamma=0.5"],
+    "larger-gamma": ["--gamma=2"],
 }
 
 

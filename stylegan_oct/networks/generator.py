@@ -36,7 +36,6 @@ class Generator(nn.Module):
             w_dim=w_dim, img_resolution=img_resolution, img_channels=img_channels, channel_base=channel_base,
             channel_max=channel_max, channel_min=channel_min, architecture=architecture, num_fp16_res=num_fp16_res,
             conv_clamp=conv_clamp, speckle=speckle)
-        self.has_speckle = speckle
         self.num_ws = self.synthesis.num_ws
         self.mapping = MappingNetwork(z_dim, c_dim, w_dim, num_ws=self.num_ws, num_layers=mapping_layers)
 

@@ -88,7 +88,7 @@ class SpeckleLayer(nn.Module):
     Nothing here is learned: a discriminator that R1 keeps smooth hardly values noise, and training lets a strength that
     it may choose fade, while weights draw a woven pattern instead. So grain and strength are measured
     (`stylegan_oct.training.speckle`), and the layers below draw what lies under them. Scanners average more or fewer
-    pictures: each picture has the speckle of one of CAMERAS scans, or of a typical one. Gradients pass as if the noise
+    pictures: each picture has the speckle of one of CAMERAS scans, or of a typical one. Gradients pass as if weak noise
     were added to the image: those of a root are endless near black.
 
     Args:
@@ -128,23 +128,27 @@ class SpeckleLayer(nn.Module):
             noise = self.noise_const.reshape(-1, 1, self.resolution, self.resolution)  # fitted noise is [N, 1, R, R]
             if speckle is None:
                 noise = conv2d(noise, self.grain, padding=(1, 1))
-                return img + _difference(img.detach(), noise, self.strength[None])
+                return _speckled(img, noise, self.strength[None])
             noise = torch.cat([noise.roll(moved, dims=(2, 3)) for moved in speckle[:, 1:].tolist()])
             camera = speckle[:, 0].to(img.device)
         noise = conv2d(noise.transpose(0, 1), self.camera_grain[camera], padding=(1, 1), groups=len(noise))
-        return img + _difference(img.detach(), noise.transpose(0, 1), self.camera_strength[camera])
+        return _speckled(img, noise.transpose(0, 1), self.camera_strength[camera])
 
 
-def _difference(img: Tensor, noise: Tensor, strength: Tensor) -> Tensor:
-    """Return what noise [N, 1, R, R] of a strength [N, levels] changes in an image [N, C, R, R].
+def _speckled(img: Tensor, noise: Tensor, strength: Tensor) -> Tensor:
+    """Return an image [N, C, R, R] with noise [N, 1, R, R] of a strength [N, levels].
 
-    Where it is weak, light = grey^4 makes d light = 4 grey^3 d grey. What is blacker than black or whiter than white
-    stays so: hidden from the discriminator it would drift.
+    Where it is weak, light = grey^4 makes d light = 4 grey^3 d grey; that is what gradients see of it, everywhere. What
+    is blacker than black or whiter than white stays so: hidden from the discriminator it would drift.
     """
-    grey = (img.clamp(-1, 1) + 1) / 2
-    mean = grey.mean(dim=1, keepdim=True)
-    light = torch.addcmul(grey.square().square_(), noise * read_off(strength, mean), mean.pow(3), value=4)
-    return 2 * (light.clamp_(min=0).sqrt_().sqrt_() - grey)
+    with torch.no_grad():
+        grey = (img.clamp(-1, 1) + 1) / 2
+        mean = grey.mean(dim=1, keepdim=True)
+        size = read_off(strength, mean)
+        light = torch.addcmul(grey.square().square_(), noise * size, mean.pow(3), value=4)
+        change = 2 * (light.clamp_(min=0).sqrt_().sqrt_() - grey)
+    weak = 2 * size * noise
+    return img + weak + (change - weak).detach()
 
 
 def read_off(curves: Tensor, at: Tensor) -> Tensor:

@@ -52,11 +52,13 @@ class Speckle:
 @torch.no_grad()
 def measure_speckle(dataset: ArchiveDataset) -> Speckle:
     """Return the speckle of training scans, of which CAMERAS are looked at, or all, some of them again."""
-    places = torch.linspace(0, len(dataset) - 1, CAMERAS).round().long().tolist()
-    scans = torch.cat([to_unit(dataset[place][0]).double().mean(dim=0)[None, None] for place in places])
-    moments = torch.stack([_moments(scan[None]) for scan in scans])
-    grains = torch.cat([_grain(scan) for scan in moments])
-    sizes, pixels = _strengths(scans, grains)
+    measured = []
+    for place in torch.linspace(0, len(dataset) - 1, CAMERAS).round().long().tolist():
+        scan = to_unit(dataset[place][0]).double().mean(dim=0)[None, None]
+        moments = _moments(scan)
+        grain = _grain(moments)
+        measured.append([moments, grain[0], *_strength(scan, grain)])
+    moments, grains, sizes, pixels = (torch.stack(parts) for parts in zip(*measured, strict=True))
     strength = _filled((sizes * pixels).sum(dim=0) / pixels.sum(dim=0).clamp(min=1), pixels.sum(dim=0) > 0)
     # What a scan says of a grey counts by its pixels; the rest is the typical scan's, as strong as this one's tissue.
     tissue = pixels[:, TISSUE:]
@@ -101,30 +103,29 @@ def _tap(correlation: float) -> float:
     return (1 - math.sqrt(1 - 2 * r * r)) / (2 * r) if r > 1e-6 else 0.0
 
 
-def _strengths(scans: Tensor, grains: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the SD of grey in each scan at SPECKLE_LEVELS greys from 0 to 1, and from how many pixels, [N, levels].
+def _strength(scan: Tensor, grain: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the SD of grey in a scan at SPECKLE_LEVELS greys from 0 to 1, and from how many pixels it was told.
 
     The display shows the fourth root of the light; noise is told in the light, where it is symmetric, and given in
     greys, d grey = d light / (4 grey^3). Layers run along the rows, so that fourth differences along a row hold little
     but noise; and vessels and edges are in few pixels, so that the SD is told from a quartile.
 
     Args:
-        scans: [N, 1, R, R] in [-1, 1].
-        grains: of their speckle, [N, 1, 3, 3].
+        scan: [1, 1, R, R] in [-1, 1].
+        grain: of its speckle, [1, 1, 3, 3].
     """
-    light = ((scans + 1) / 2).pow(4)
-    rough = scans.new_tensor(ROUGH)[None, None, None]
-    gain = conv2d(pad(grains, [4] * 4), rough).square().sum(dim=(1, 2, 3), keepdim=True).sqrt()
+    light = ((scan + 1) / 2).pow(4)
+    rough = scan.new_tensor(ROUGH)[None, None, None]
+    gain = conv2d(pad(grain, [4] * 4), rough).square().sum().sqrt()
     grey = avg_pool2d(pad(light, [ALONG // 2, ALONG // 2, 0, 0], mode="reflect"), (1, ALONG), stride=1).sqrt().sqrt()
     differences = conv2d(pad(light, [2, 2, 0, 0], mode="reflect"), rough).abs() / (gain * NORMAL)
     differences /= 4 * grey.clamp(min=DARKEST).pow(3)
     levels = (grey * (SPECKLE_LEVELS - 1)).round().long()
-    sizes, pixels = scans.new_zeros(2, len(scans), SPECKLE_LEVELS)
-    for number, (scan_differences, scan_levels) in enumerate(zip(differences, levels, strict=True)):
-        for level in scan_levels.unique().tolist():
-            found = scan_differences[scan_levels == level]
-            if len(found) >= FEWEST:
-                sizes[number, level], pixels[number, level] = found.quantile(QUARTER), len(found)
+    sizes, pixels = scan.new_zeros(2, SPECKLE_LEVELS)
+    for level in set(levels.flatten().tolist()):
+        found = differences[levels == level]
+        if len(found) >= FEWEST:
+            sizes[level], pixels[level] = found.quantile(QUARTER), len(found)
     return sizes, pixels
 
 

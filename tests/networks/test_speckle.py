@@ -92,6 +92,14 @@ def test_gradients_pass_as_if_the_noise_were_added() -> None:
     assert shown[~outside].min() >= -1 - 1e-6
 
 
+def test_noise_can_be_fitted_in_the_dark_too() -> None:
+    speckle = layer(0.05)
+    speckle.noise_const = torch.randn(2, 1, 16, 16).requires_grad_()
+    img = torch.linspace(-1.2, 1.2, 256).reshape(1, 1, 16, 16).expand(2, 1, 16, 16)
+    speckle(img, noise_mode="const").sum().backward()
+    torch.testing.assert_close(speckle.noise_const.grad, torch.full((2, 1, 16, 16), 2 * 0.05))
+
+
 def test_without_noise_the_picture_is_that_of_a_generator_without_the_layer() -> None:
     G, plain, z, c = make(), make(speckle=False), torch.randn(2, 8), torch.eye(2)
     shared = {name: tensor for name, tensor in G.state_dict().items() if ".speckle." not in name}
