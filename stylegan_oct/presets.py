@@ -130,15 +130,17 @@ def adapted_to(config: TrainConfig, start: Mapping[str, Any], generator: Mapping
     return dataclasses.replace(config, G=from_dict(GeneratorConfig, wanted), D=from_dict(DiscriminatorConfig, D))
 
 
-AT_64 = StageConfig(resolution=64, kimg=30, gamma=0.05, lr=0.003)
+AT_64 = StageConfig(resolution=64, kimg=25, gamma=0.05, lr=0.003)
+AT_128 = StageConfig(resolution=128, kimg=40, gamma=0.125, lr=0.003)
+AT_256 = StageConfig(resolution=256, kimg=55, gamma=0.5, lr=0.003)
 
 PRESETS: dict[str, Preset] = {
     "demo": _small("demo", 1024, 64, 26, lr=0.0035, gamma=0.05, path_length=PathLengthConfig(weight=0),
                    save=SaveConfig(tick_kimg=0.4, snapshot_kimg=4, every_min=2)),
     "oct64": _small("oct64", 2048, 128, 400, lr=0.0025, gamma=0.1,
                     save=SaveConfig(tick_kimg=1, snapshot_kimg=20, every_min=5)),
-    "demo256": _grown("demo256", 100, 0.5, [AT_64]),
-    "small512": _grown("small512", 160, 2.0, [AT_64, StageConfig(resolution=256, kimg=70, gamma=0.5, lr=0.003)]),
+    "demo256": _grown("demo256", 100, 0.5, [AT_64, AT_128]),
+    "small512": _grown("small512", 160, 2.0, [AT_64, AT_128, AT_256]),
     "oct256": _oct("oct256", 16384, 32, 10000),
     "oct512": _oct("oct512", 32768, 32, 10000),
     "adapt": _adapt,
