@@ -23,14 +23,15 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten, tree_map
 
-from torch_utils.ops import bias_act, upfirdn2d
+from torch_utils.ops import bias_act, upfirdn2d, warp2d
 from torch_utils.ops.launches import Launch, Variant
 
 aten = torch.ops.aten
 WAITS = {aten._local_scalar_dense, aten.nonzero, aten.masked_select, aten.equal, aten.is_nonzero, aten._unique2,
          aten.bincount, aten.repeat_interleave}
 ON_GPU = {torch.ops.torch_utils.upfirdn2d: upfirdn2d._on_cuda, torch.ops.torch_utils.bias_act: bias_act._on_cuda,
-          torch.ops.torch_utils.bias_act_grad: bias_act._grad_on_cuda}
+          torch.ops.torch_utils.bias_act_grad: bias_act._grad_on_cuda,
+          torch.ops.torch_utils.warp2d: warp2d._on_cuda, torch.ops.torch_utils.warp2d_adjoint: warp2d._adjoint_on_cuda}
 READS = {getattr(Tensor, name) for name in ("tolist", "numpy", "cpu", "__array__", "item")}
 FROM_DATA = {torch.tensor, torch.as_tensor, torch.asarray, torch.from_numpy, Tensor.new_tensor}
 
@@ -127,7 +128,7 @@ class FakeGpu(TorchFunctionMode):
 
     def __enter__(self) -> "FakeGpu":
         patch = self._patches.setattr
-        for module in (upfirdn2d, bias_act):
+        for module in (upfirdn2d, bias_act, warp2d):
             patch(module, "kernels_run", lambda: True)
             patch(module, "launch", self._plan)
             patch(module, "use_reference", lambda x, impl: impl == "reference")

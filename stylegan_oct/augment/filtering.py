@@ -6,6 +6,7 @@ from torch import Tensor
 
 from stylegan_oct.augment.draws import Draws, change
 from stylegan_oct.augment.spec import AugmentSpec
+from torch_utils.ops.warp2d import reflect
 from torch_utils.transfer import send_like
 
 # Low-pass filter of the orthonormal wavelet sym6, of six vanishing moments and least asymmetry (Daubechies 1992).
@@ -81,33 +82,11 @@ def _filter_matrices(taps: Tensor, size: int) -> Tensor:
     return matrices.scatter_add_(2, sources.expand(len(taps), -1, -1), taps[:, None].expand(-1, size, -1))
 
 
-def upsampling_matrix(f: Tensor, size: int, margin: tuple[int, int]) -> Tensor:
-    """Return the matrix [2 (before + size + after), size] that reflects a signal at its ends and doubles its rate.
-
-    Args:
-        f: low-pass filter of sum 1, [even].
-        size: length of the signal.
-        margin: samples (before, after) the ends, less than `size` each; beyond them the signal is 0.
-    """
-    padded = margin[0] + size + margin[1]
-    fine = torch.arange(2 * padded, device=f.device)[:, None] + torch.arange(len(f), device=f.device) - len(f) // 2
-    weights = 2 * f.flip(0) * ((fine % 2 == 0) & (fine >= 0) & (fine < 2 * padded))    # between the samples lie zeros
-    sources = reflect(fine.div(2, rounding_mode="floor") - margin[0], size)
-    return f.new_zeros(2 * padded, size).scatter_add_(1, sources, weights)
-
-
 def downsampling_matrix(f: Tensor, size: int) -> Tensor:
     """Return the matrix [size, 2 size + len(f)] that halves the rate of a signal; its ends serve the filter alone."""
     # From sample 1 on: the mirrored filter then makes up for the delay of `upsampling_matrix`.
     fine = 2 * torch.arange(size, device=f.device)[:, None] + torch.arange(1, len(f) + 1, device=f.device)
     return f.new_zeros(size, 2 * size + len(f)).scatter_(1, fine, f.expand(size, -1))
-
-
-def reflect(positions: Tensor, size: int) -> Tensor:
-    """Return whole-numbered positions folded into 0 .. size - 1 by reflection at the first and last sample."""
-    period = max(2 * (size - 1), 1)
-    folded = positions.remainder(period)
-    return torch.minimum(folded, period - folded) if size > 1 else folded
 
 
 def _stretch(taps: Tensor, factor: int) -> Tensor:

@@ -7,12 +7,12 @@ Coordinates are pixels from the centre of the image, x to the right and y downwa
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from stylegan_oct.augment.draws import Draws, change, compose
-from stylegan_oct.augment.filtering import downsampling_matrix, reflect, upsampling_matrix
+from stylegan_oct.augment.filtering import downsampling_matrix
 from stylegan_oct.augment.spec import AugmentSpec
+from torch_utils.ops.warp2d import reflect, warp2d
 from torch_utils.transfer import send_like
 
 
@@ -68,8 +68,7 @@ def shift_pixels(images: Tensor, source: Tensor) -> Tensor:
 def warp(images: Tensor, inverse: Tensor, f: Tensor) -> Tensor:
     """Return images under affine maps: upsampled by 2, sampled bilinearly, and downsampled by 2.
 
-    Beyond the border lies the reflected image, to the width of the image; further out it is 0. Padding and resampling
-    are one matrix per axis: images have few channels, for which convolutions are slow.
+    Beyond the border lies the reflected image, to the width of the image; further out it is 0.
 
     Args:
         images: [N, C, H, W].
@@ -77,37 +76,16 @@ def warp(images: Tensor, inverse: Tensor, f: Tensor) -> Tensor:
         f: low-pass filter of an orthonormal wavelet, [taps], on the device of the images: up- and downsampling alone
             restore the image.
     """
-    n, channels, height, width = images.shape
-    f = f.to(images.dtype)
-    (left, right), (top, bottom) = margins = _margins(inverse, width=width, height=height, reach=len(f) // 2)
-    expand_x, expand_y = (upsampling_matrix(f, size, margin) for size, margin in zip((width, height), margins,
-                                                                                     strict=True))
-    fine = expand_y @ images @ expand_x.mT
-
+    height, width = images.shape[2:]
     # The sampled plane is as large as the result and the reach of the filter around it, at twice the resolution.
-    # There, the centre of the image lies half a sample off the centre of the plane: the filter's own delay.
     rows, columns = 2 * height + len(f), 2 * width + len(f)
-    inverse = _shifted(inverse, (left - right) / 2, (top - bottom) / 2)
-    inverse = inverse * inverse.new_tensor([[1, 1, 2], [1, 1, 2], [0.5, 0.5, 1]])
-    half = inverse.new_tensor([0.5])
-    inverse = compose(_shifted(inverse, -0.5, -0.5), _translation(half, half))
-    to_unit = inverse.new_tensor([2 / fine.shape[3], 2 / fine.shape[2], 1])
-    from_unit = inverse.new_tensor([columns / 2, rows / 2, 1])
-    theta = send_like((to_unit[:, None] * inverse * from_unit)[:, :2], images)
-    grid = F.affine_grid(theta, [n, channels, rows, columns], align_corners=False)
-    sampled = F.grid_sample(fine, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    # From its centre, where a pixel is two samples and half a sample off its middle, to the sample read there.
+    linear, shift = inverse[:, :2, :2], inverse[:, :2, 2]
+    first = linear @ inverse.new_tensor([1 - columns / 2, 1 - rows / 2])
+    maps = torch.cat([linear, (first + 2 * shift + inverse.new_tensor([width - 1, height - 1]))[:, :, None]], dim=2)
+    sampled = warp2d(images, send_like(maps, images), f, size=(rows, columns))
+    f = f.to(images.dtype)
     return downsampling_matrix(f, height) @ sampled @ downsampling_matrix(f, width).mT
-
-
-def _margins(inverse: Tensor, *, width: int, height: int, reach: int) -> list[tuple[int, int]]:
-    """Return how far the maps read beyond (left, right) and (top, bottom); at most what reflecting once can give."""
-    centre = inverse.new_tensor([(width - 1) / 2, (height - 1) / 2])
-    extent = (inverse[:, :2, :2].abs() * centre).sum(dim=2)                            # [N, 2]
-    shift = inverse[:, :2, 2]
-    beyond = torch.stack([extent - shift, extent + shift], dim=2) - centre[:, None] + reach
-    worst = beyond.amax(dim=0).ceil().long().clamp(min=0)
-    return [(min(int(before), size - 1), min(int(after), size - 1))
-            for (before, after), size in zip(worst, (width, height), strict=True)]
 
 
 def _shift(multiplier: float, draws: Draws, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ import torch
 from torch_utils.ops.bias_act import ACTIVATIONS, bias_act
 from torch_utils.ops.dispatch import Impl
 from torch_utils.ops.upfirdn2d import upfirdn2d
+from torch_utils.ops.warp2d import warp2d
 
 RESAMPLING = [((4, 4), 2, 1, [2, 1, 2, 1]), ((4, 4), 1, 2, [1, 1, 1, 1]), ((4, 4), 1, 1, [2, 1, 2, 1]),
               ((12,), 2, 1, [6, 5, 6, 5]), ((12,), 1, 2, [-3, 5, 6, -2]), ((3, 5), 3, 2, [0, 4, 2, 1]),
@@ -32,6 +33,12 @@ def run_all(device: torch.device, impl: Impl) -> int:
         for act in ACTIVATIONS:
             _twice(bias_act(x, b, act=act, clamp=0.75, impl=impl), x)
             count += 1
+    maps = torch.tensor([[[1.3, 0.9, -9.0], [-0.8, 1.1, 11.0]]], device=device)
+    for shape, dtype in itertools.product(SHAPES, (torch.float32, torch.float64)):
+        x = torch.randn(shape, device=device, dtype=dtype, requires_grad=True)
+        size = (2 * shape[2] + 12, 2 * shape[3] + 12)
+        _twice(warp2d(x, maps.expand(len(x), 2, 3), torch.rand(12, device=device), size=size, impl=impl), x)
+        count += 1
     return count
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from shim_kernels import run_on_cpu
 
-from torch_utils.ops import bias_act, upfirdn2d
+from torch_utils.ops import bias_act, upfirdn2d, warp2d
 from torch_utils.ops.launches import Launch
 
 # Twice the rounding of the result; float16 and bfloat16 are computed in float32 and rounded once.
@@ -18,8 +18,8 @@ def on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     def run(what: Launch, device: torch.device) -> None:
         run_on_cpu(what)
 
-    monkeypatch.setattr(upfirdn2d, "launch", run)
-    monkeypatch.setattr(bias_act, "launch", run)
+    for module in (upfirdn2d, bias_act, warp2d):
+        monkeypatch.setattr(module, "launch", run)
 
 
 def check(y: torch.Tensor, expected: torch.Tensor) -> None:
@@ -128,6 +128,31 @@ def test_where_float16_cannot_hold_the_clamp_clamped_outputs_still_get_no_gradie
     assert (bias_act._grad_by_kernel(g, y, None, 1, 1, "linear", 0.0, 1.0, 0.9) == 0).all()
 
 
+# Shrunk, turned and enlarged; mirrored at one end and then 0; onto a line; far outside; as they are.
+MAPS = [[[1.3, 0.9, -9.0], [-0.8, 1.1, 11.0]], [[0.4, 0.0, 30.0], [0.1, 0.5, -25.0]],
+        [[0.7, 0.7, 1.0], [0.7, 0.7, 2.0]], [[1.0, 0.0, 1e12], [0.0, 1.0, 0.0]], [[1.0, 0.0, -6.0], [0.0, 1.0, -6.0]]]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("taps, channels, shape", [(12, 1, (11, 8)), (2, 3, (7, 9)), (12, 1, (1, 2))])
+def test_warp2d_and_its_adjoint(dtype: torch.dtype, taps: int, channels: int, shape: tuple[int, int]) -> None:
+    random = torch.Generator().manual_seed(taps)
+    size = (2 * shape[0] + taps, 2 * shape[1] + taps)
+    f, maps = torch.rand(taps, generator=random, dtype=dtype), torch.tensor(MAPS, dtype=dtype)
+    x = torch.randn(len(maps), channels, *shape, generator=random, dtype=dtype)
+    y = torch.randn(len(maps), channels, *size, generator=random, dtype=dtype)
+    exact = maps.double(), f.double()
+    for found, expected in ((warp2d._by_kernel(x, maps, f, size, adjoint=False),
+                             warp2d._reference(x.double(), *exact, size)),
+                            (warp2d._by_kernel(y, maps, f, shape, adjoint=True),
+                             warp2d._adjoint_reference(y.double(), *exact, shape))):
+        # A place is rounded before it is read at.
+        allowed = {torch.float64: 1e-11, torch.float32: 1e-4}[dtype] * max(expected.abs().max().item(), 1.0)
+        assert (found.double() - expected).abs().max() <= allowed
+
+
 def test_empty_tensors_need_no_launch() -> None:
+    assert warp2d._by_kernel(torch.zeros(0, 1, 4, 4), torch.zeros(0, 2, 3), torch.ones(2), (5, 5),
+                             adjoint=False).shape == (0, 1, 5, 5)
     assert bias_act._by_kernel(torch.zeros(0, 3), None, 1, "relu", 0.0, 1.0, None).shape == (0, 3)
     assert upfirdn2d._by_kernel(torch.zeros(0, 3, 8, 8), None, (2, 2), (1, 1), [0] * 4, False, 1.0).shape[0] == 0

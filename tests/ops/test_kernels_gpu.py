@@ -12,9 +12,11 @@ from agreement import check_agreement, train
 
 from torch_utils.ops import bias_act as bias_act_module
 from torch_utils.ops import upfirdn2d as upfirdn2d_module
+from torch_utils.ops import warp2d as warp2d_module
 from torch_utils.ops.bias_act import ACTIVATIONS, bias_act
 from torch_utils.ops.dispatch import why_unavailable
 from torch_utils.ops.upfirdn2d import upfirdn2d
+from torch_utils.ops.warp2d import warp2d
 from torch_utils.precision import allow_tf32
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(1200),
@@ -86,6 +88,21 @@ def test_bias_act(act: str, dtype: torch.dtype, form: torch.memory_format) -> No
                 judged=judged)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("channels, size", [(1, 64), (3, 33)])
+def test_warp2d_and_its_adjoint(channels: int, size: int, dtype: torch.dtype) -> None:
+    turned = [[1.3, 0.9, -9.0], [-0.8, 1.1, 11.0]], [[0.4, 0.05, 3.3], [0.1, 0.5, 1.7]], [[1, 0, -6.0], [0, 1, -6.0]]
+    maps, f = torch.tensor(turned, device="cuda", dtype=torch.float64), torch.rand(12, device="cuda")
+    x = torch.randn(3, channels, size, size, device="cuda", dtype=dtype, requires_grad=True)
+    y, exact = (warp2d(x.to(kind), maps, f, size=(2 * size + 12,) * 2, impl=impl)
+                for kind, impl in ((dtype, "kernel"), (torch.float64, "reference")))
+    tolerance = 1e-4 if dtype == torch.float32 else 1e-9  # a place is rounded before it is read at
+    torch.testing.assert_close(y.double(), exact, rtol=0, atol=tolerance * float(exact.abs().max()))
+    other = torch.randn_like(y)
+    back, exact_back = (torch.autograd.grad(result, x, other.to(result.dtype))[0] for result in (y, exact))
+    torch.testing.assert_close(back, exact_back, rtol=0, atol=tolerance * float(exact_back.abs().max()))
+
+
 def test_more_elements_than_32_bits_count() -> None:
     free, _ = torch.cuda.mem_get_info()
     if free < 12 * 2**30:
@@ -133,7 +150,7 @@ def test_a_hundred_steps_with_kernels_agree_with_the_reference_as_two_runs_of_th
 
     def reference(rounding: int | None) -> torch.Tensor:
         with monkeypatch.context() as patch:
-            for module in (bias_act_module, upfirdn2d_module):
+            for module in (bias_act_module, upfirdn2d_module, warp2d_module):
                 patch.setattr(module, "kernels_run", lambda: False)
             return train(device, precision=precision, rounding=rounding)
 

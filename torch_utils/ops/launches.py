@@ -116,6 +116,24 @@ def upfirdn2d_launch(y: Tensor, x: Tensor, f: Tensor, *, up: Sequence[int], down
     return Launch(geometry.variant, blocks, parameters)
 
 
+def warp2d_launch(y: Tensor, x: Tensor, maps: Tensor, f: Tensor, *, adjoint: bool) -> Launch:
+    """Return what writes the images `x`, read under affine maps, into `y`, or the adjoint of that.
+
+    Args:
+        y: result, [N, C, rows, columns], contiguous; of the adjoint [N, C, H, W].
+        x: [N, C, H, W], of the adjoint [N, C, rows, columns], contiguous.
+        maps: [N, 2, 3], of the dtype of the images, contiguous.
+        f: [even], of the dtype of the images, contiguous.
+        adjoint: which of the two.
+    """
+    image, plane = (y, x) if adjoint else (x, y)
+    definitions = [(_scalar(str(x.dtype)), ""), ("TAPS", str(len(f))), ("THREADS", str(THREADS))]
+    variant = Variant("warp2d", tuple(definitions + [("ADJOINT", "")] * adjoint))
+    parameters = struct.pack("@PPPPqqqqqq", _address(y), _address(x), _address(f), _address(maps), *image.shape,
+                             *plane.shape[2:])
+    return Launch(variant, math.ceil(y.numel() // max(y.shape[1], 1) / THREADS), parameters)
+
+
 def is_separable_launch(x: Tensor, up: Sequence[int], down: Sequence[int], taps: int) -> bool:
     """Return whether one launch can filter along both axes with the same taps, or two are needed."""
     # Of float64 too few numbers fit into a block's memory.

@@ -19,7 +19,7 @@ import torch
 
 from torch_utils.ops._build import PREBUILT
 from torch_utils.ops._source import digest_of, source_of
-from torch_utils.ops.launches import Variant, bias_act_launch, upfirdn2d_launch
+from torch_utils.ops.launches import Variant, bias_act_launch, upfirdn2d_launch, warp2d_launch
 
 ARCHITECTURES = (70, 75, 80, 86, 89, 90, 100, 120)
 FORMATS = (torch.contiguous_format, torch.channels_last)
@@ -29,7 +29,7 @@ SPILL = re.compile(r"(\d+) bytes spill stores, (\d+) bytes spill loads")
 # (taps of a side, up, down, padding) of the resampling layers and of their gradients.
 RESAMPLING = ((4, 2, 1, (2, 1, 2, 1)), (4, 1, 2, (1, 1, 1, 1)), (4, 1, 1, (1, 1, 1, 1)), (4, 1, 1, (2, 2, 2, 2)),
               (4, 1, 2, (1, 2, 1, 2)), (4, 2, 1, (2, 2, 2, 2)))
-AUGMENTATION = ((12, 2, 1, (6, 5, 6, 5)), (12, 1, 2, (5, 5, 5, 5)))  # one filter along both axes
+WAVELET = 12  # taps of the filter of geometric augmentations
 
 
 def fast_paths() -> Iterator[Variant]:
@@ -44,8 +44,9 @@ def fast_paths() -> Iterator[Variant]:
             yield bias_act_launch(x, x, bias, None, order=0, **options).variant  # type: ignore[arg-type]
             yield bias_act_launch(x, x, None, x, order=1, sigmoid=((1,), (1,)),
                                   **options).variant  # type: ignore[arg-type]
-    for (taps, up, down, padding), channels in itertools.product(AUGMENTATION, (1, 3)):
-        yield _resampling(torch.ones(taps), 256, up, down, padding, torch.float32, FORMATS[0], channels)
+    images = torch.empty(1, 1, 8, 8)
+    for adjoint in (False, True):
+        yield warp2d_launch(images, images, torch.empty(1, 2, 3), torch.empty(WAVELET), adjoint=adjoint).variant
 
 
 def main() -> None:

@@ -19,7 +19,7 @@
 struct alignas(16) Bits128 { unsigned int word[4]; };
 struct Index3 { unsigned int x, y, z; };
 static Index3 threadIdx, blockIdx;
-using std::exp; using std::expm1; using std::log1p; using std::tanh;
+using std::exp; using std::expm1; using std::fabs; using std::floor; using std::log1p; using std::tanh;
 
 static inline float half_to_float(unsigned short bits) {
     _Float16 half;
