@@ -17,6 +17,7 @@ from torch import Tensor
 from torch_utils.ops._build import launch
 from torch_utils.ops.dispatch import Impl, kernels_run, use_reference
 from torch_utils.ops.launches import bias_act_launch
+from torch_utils.ops.operator import Operator
 
 _SELU_SCALE, _SELU_ALPHA = 1.0507009873554804934, 1.6732632423543772848  # Klambauer et al. 2017, Eq. 14
 
@@ -108,9 +109,8 @@ def bias_act(x: Tensor, b: Tensor | None = None, *, dim: int = 1, act: str = "li
         b = b.to(x.dtype)
     elif act == "linear" and gain == 1 and clamp is None:
         return x
-    run = _reference if use_reference(x, impl) else torch.ops.torch_utils.bias_act
-    result: Tensor = run(x, b, dim % x.ndim, act, alpha, gain, clamp)
-    return result
+    run = _reference if use_reference(x, impl) else _bias_act
+    return run(x, b, dim % x.ndim, act, alpha, gain, clamp)
 
 
 def _reference(x: Tensor, b: Tensor | None, dim: int, act: str, alpha: float, gain: float,
@@ -138,12 +138,6 @@ def _add_bias(x: Tensor, b: Tensor | None, dim: int, *, gain: float = 1.0) -> Te
 
 def _along(b: Tensor, x: Tensor, dim: int) -> Tensor:
     return b.reshape([-1 if axis == dim else 1 for axis in range(x.ndim)])
-
-
-torch.library.define("torch_utils::bias_act", "(Tensor x, Tensor? b, int dim, str act, float alpha, float gain, "
-                     "float? clamp) -> Tensor")
-torch.library.define("torch_utils::bias_act_grad", "(Tensor g, Tensor? saved, Tensor? b, int order, int dim, str act, "
-                     "float alpha, float gain, float? clamp) -> Tensor")
 
 
 def _on_cpu(x: Tensor, b: Tensor | None, dim: int, act: str, alpha: float, gain: float,
@@ -221,11 +215,6 @@ def _as_laid_out(x: Tensor, y: Tensor) -> Tensor:
     return x if same else torch.empty_like(y).copy_(x)
 
 
-for _device, _run, _run_grad in (("cpu", _on_cpu, _grad_on_cpu), ("cuda", _on_cuda, _grad_on_cuda)):
-    torch.library.impl("torch_utils::bias_act", _device)(_run)
-    torch.library.impl("torch_utils::bias_act_grad", _device)(_run_grad)
-
-
 def _fake(x: Tensor, b: Tensor | None, dim: int, act: str, alpha: float, gain: float, clamp: float | None) -> Tensor:
     return torch.empty_like(x)
 
@@ -248,7 +237,7 @@ def _backward(ctx: Any, dy: Tensor | None) -> tuple[Tensor | None, ...]:
     if dy is None:  # a second gradient that depends on the output through the sign of it alone
         return (None,) * 7
     saved, b = ctx.saved_tensors
-    dx = torch.ops.torch_utils.bias_act_grad(dy, saved, b, 1, *ctx.options)
+    dx = _bias_act_grad(dy, saved, b, 1, *ctx.options)
     db = _sum_to_bias(dx, ctx.options[0]) if ctx.needs_input_grad[1] else None
     return dx, db, None, None, None, None, None
 
@@ -261,20 +250,21 @@ def _grad_setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> No
 
 def _grad_backward(ctx: Any, gg: Tensor) -> tuple[Tensor | None, ...]:
     g, saved, b = ctx.saved_tensors
-    op = torch.ops.torch_utils.bias_act_grad
-    d_g = op(gg, saved, b, ctx.order, *ctx.options) if ctx.needs_input_grad[0] else None
+    d_g = _bias_act_grad(gg, saved, b, ctx.order, *ctx.options) if ctx.needs_input_grad[0] else None
     d_x = d_b = None  # a slope that does not vary has no gradient
     if not ctx.by_output and (ctx.needs_input_grad[1] or ctx.needs_input_grad[2]):
-        d_x = op(gg * g, saved, b, ctx.order + 1, *ctx.options)
+        d_x = _bias_act_grad(gg * g, saved, b, ctx.order + 1, *ctx.options)
         d_b = _sum_to_bias(d_x, ctx.options[0]) if ctx.needs_input_grad[2] else None
     return d_g, d_x, d_b, None, None, None, None, None, None
 
 
-torch.library.register_fake("torch_utils::bias_act", _fake)
-torch.library.register_fake("torch_utils::bias_act_grad", _grad_fake)
-torch.library.register_autograd("torch_utils::bias_act", _backward, setup_context=_setup_context)
-torch.library.register_autograd("torch_utils::bias_act_grad", _grad_backward, setup_context=_grad_setup_context)
-
-
 def _sum_to_bias(dx: Tensor, dim: int) -> Tensor:
     return dx.sum([axis for axis in range(dx.ndim) if axis != dim]) if dx.ndim > 1 else dx
+
+
+_OPTIONS = "int dim, str act, float alpha, float gain, float? clamp"
+_bias_act = Operator(f"bias_act(Tensor x, Tensor? b, {_OPTIONS}) -> Tensor", cpu=_on_cpu, cuda=_on_cuda, fake=_fake,
+                     save=_setup_context, backward=_backward)
+_bias_act_grad = Operator(f"bias_act_grad(Tensor g, Tensor? saved, Tensor? b, int order, {_OPTIONS}) -> Tensor",
+                          cpu=_grad_on_cpu, cuda=_grad_on_cuda, fake=_grad_fake, save=_grad_setup_context,
+                          backward=_grad_backward)

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from torch_utils.ops import winograd
+from torch_utils.ops.operator import Operator
 
 _weight_gradients = True
 
@@ -48,8 +49,7 @@ def conv2d(x: Tensor, w: Tensor, *, stride: int = 1, padding: Sequence[int] = (0
     Returns:
         [N, O, (H + 2 y - kh) // stride + 1, likewise W].
     """
-    result: Tensor = torch.ops.torch_utils.conv2d(x, w, stride, padding, groups)
-    return result
+    return _conv2d(x, w, stride, padding, groups)
 
 
 def conv_transpose2d(x: Tensor, w: Tensor, *, stride: int = 1, groups: int = 1) -> Tensor:
@@ -63,15 +63,7 @@ def conv_transpose2d(x: Tensor, w: Tensor, *, stride: int = 1, groups: int = 1) 
         [N, O, (H - 1) * stride + kh, likewise W].
     """
     size = [(length - 1) * stride + taps for length, taps in zip(x.shape[2:], w.shape[2:], strict=True)]
-    result: Tensor = torch.ops.torch_utils.conv2d_input(x, w, size, stride, (0, 0), groups)
-    return result
-
-
-torch.library.define("torch_utils::conv2d", "(Tensor x, Tensor w, int stride, int[] padding, int groups) -> Tensor")
-torch.library.define("torch_utils::conv2d_input", "(Tensor y, Tensor w, int[] size, int stride, int[] padding, "
-                     "int groups) -> Tensor")
-torch.library.define("torch_utils::conv2d_weight", "(Tensor x, Tensor y, int[] taps, int stride, int[] padding, "
-                     "int groups) -> Tensor")
+    return _conv2d_input(x, w, size, stride, (0, 0), groups)
 
 
 def _conv(x: Tensor, w: Tensor, stride: int, padding: Sequence[int], groups: int) -> Tensor:
@@ -153,9 +145,9 @@ def _conv_backward(ctx: Any, dy: Tensor | None) -> tuple[Tensor | None, ...]:
     if dy is None:
         return (None,) * 5
     (x, w), (size, taps) = ctx.saved_tensors, ctx.sizes
-    ops, (for_x, for_w, *_) = torch.ops.torch_utils, ctx.needs_input_grad
-    dx = ops.conv2d_input(dy, w, size, *ctx.options) if for_x else None
-    dw = ops.conv2d_weight(x, dy, taps, *ctx.options) if for_w and _weight_gradients else None
+    for_x, for_w, *_ = ctx.needs_input_grad
+    dx = _conv2d_input(dy, w, size, *ctx.options) if for_x else None
+    dw = _conv2d_weight(x, dy, taps, *ctx.options) if for_w and _weight_gradients else None
     return dx, dw, None, None, None
 
 
@@ -163,9 +155,9 @@ def _input_backward(ctx: Any, dx: Tensor | None) -> tuple[Tensor | None, ...]:
     if dx is None:
         return (None,) * 6
     (y, w), (_, taps) = ctx.saved_tensors, ctx.sizes
-    ops, (for_y, for_w, *_) = torch.ops.torch_utils, ctx.needs_input_grad
-    dy = ops.conv2d(dx, w, *ctx.options) if for_y else None
-    dw = ops.conv2d_weight(dx, y, taps, *ctx.options) if for_w and _weight_gradients else None
+    for_y, for_w, *_ = ctx.needs_input_grad
+    dy = _conv2d(dx, w, *ctx.options) if for_y else None
+    dw = _conv2d_weight(dx, y, taps, *ctx.options) if for_w and _weight_gradients else None
     return dy, dw, None, None, None, None
 
 
@@ -173,16 +165,17 @@ def _weight_backward(ctx: Any, dw: Tensor | None) -> tuple[Tensor | None, ...]:
     if dw is None:
         return (None,) * 6
     (x, y), (size, _) = ctx.saved_tensors, ctx.sizes
-    ops, (for_x, for_y, *_) = torch.ops.torch_utils, ctx.needs_input_grad
-    dx = ops.conv2d_input(y, dw, size, *ctx.options) if for_x else None
-    dy = ops.conv2d(x, dw, *ctx.options) if for_y else None
+    for_x, for_y, *_ = ctx.needs_input_grad
+    dx = _conv2d_input(y, dw, size, *ctx.options) if for_x else None
+    dy = _conv2d(x, dw, *ctx.options) if for_y else None
     return dx, dy, None, None, None, None
 
 
-for _name, _on_cpu, _on_cuda, _backward in (("conv2d", _conv_on_cpu, _conv, _conv_backward),
-                                            ("conv2d_input", _input_on_cpu, _input, _input_backward),
-                                            ("conv2d_weight", _weight_on_cpu, _weight, _weight_backward)):
-    torch.library.impl(f"torch_utils::{_name}", "cpu")(_on_cpu)
-    torch.library.impl(f"torch_utils::{_name}", "cuda")(_on_cuda)
-    torch.library.register_fake(f"torch_utils::{_name}", _on_cuda)  # it consists of ops that have fakes
-    torch.library.register_autograd(f"torch_utils::{_name}", _backward, setup_context=_save)
+_OPTIONS = "int stride, int[] padding, int groups"
+# What runs on a GPU consists of ops that have fakes.
+_conv2d = Operator(f"conv2d(Tensor x, Tensor w, {_OPTIONS}) -> Tensor", cpu=_conv_on_cpu, cuda=_conv, fake=_conv,
+                   save=_save, backward=_conv_backward)
+_conv2d_input = Operator(f"conv2d_input(Tensor y, Tensor w, int[] size, {_OPTIONS}) -> Tensor", cpu=_input_on_cpu,
+                         cuda=_input, fake=_input, save=_save, backward=_input_backward)
+_conv2d_weight = Operator(f"conv2d_weight(Tensor x, Tensor y, int[] taps, {_OPTIONS}) -> Tensor", cpu=_weight_on_cpu,
+                          cuda=_weight, fake=_weight, save=_save, backward=_weight_backward)

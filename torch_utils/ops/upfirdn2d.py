@@ -14,6 +14,7 @@ from torch import Tensor
 from torch_utils.ops._build import launch
 from torch_utils.ops.dispatch import Impl, kernels_run, use_reference
 from torch_utils.ops.launches import is_separable_launch, upfirdn2d_launch
+from torch_utils.ops.operator import Operator
 
 Padding = int | Sequence[int]
 
@@ -38,9 +39,8 @@ def upfirdn2d(x: Tensor, f: Tensor | None, *, up: int | Sequence[int] = 1, down:
     """
     up_xy, down_xy, pads = _pair(up), _pair(down), parse_padding(padding)
     assert f is None or not f.requires_grad, "the filter of upfirdn2d is a constant; it gets no gradient"
-    run = _reference if use_reference(x, impl) else torch.ops.torch_utils.upfirdn2d
-    result: Tensor = run(x, f, up_xy, down_xy, pads, flip_filter, gain)
-    return result
+    run = _reference if use_reference(x, impl) else _upfirdn2d
+    return run(x, f, up_xy, down_xy, pads, flip_filter, gain)
 
 
 def filter2d(x: Tensor, f: Tensor | None, *, padding: Padding = 0, flip_filter: bool = False, gain: float = 1.0,
@@ -111,10 +111,6 @@ def _filter(x: Tensor, f: Tensor, up: Sequence[int], down: Sequence[int], paddin
     return y[:, :, ::dy, ::dx]
 
 
-torch.library.define("torch_utils::upfirdn2d", "(Tensor x, Tensor? f, int[] up, int[] down, int[] padding, "
-                     "bool flip_filter, float gain) -> Tensor")
-
-
 def _on_cpu(x: Tensor, f: Tensor | None, up: Sequence[int], down: Sequence[int], padding: Sequence[int],
             flip_filter: bool, gain: float) -> Tensor:
     y = _reference(x, f, up, down, padding, flip_filter, gain)
@@ -142,10 +138,6 @@ def _by_kernel(x: Tensor, f: Tensor | None, up: Sequence[int], down: Sequence[in
     return y
 
 
-torch.library.impl("torch_utils::upfirdn2d", "cpu")(_on_cpu)
-torch.library.impl("torch_utils::upfirdn2d", "cuda")(_on_cuda)
-
-
 def _fake(x: Tensor, f: Tensor | None, up: Sequence[int], down: Sequence[int], padding: Sequence[int],
           flip_filter: bool, gain: float) -> Tensor:
     fh, fw = _filter_size(f)
@@ -170,12 +162,12 @@ def _backward(ctx: Any, dy: Tensor | None) -> tuple[Tensor | None, ...]:
     (fh, fw), (height, width) = _filter_size(f), ctx.size
     padding = [fw - 1 - x0, (width - 1) * ux + 1 - dy.shape[3] * dx + x0,
                fh - 1 - y0, (height - 1) * uy + 1 - dy.shape[2] * dy_ + y0]
-    grad = torch.ops.torch_utils.upfirdn2d(dy, f, ctx.down, ctx.up, padding, not ctx.flip_filter, ctx.gain)
+    grad = _upfirdn2d(dy, f, ctx.down, ctx.up, padding, not ctx.flip_filter, ctx.gain)
     return grad, None, None, None, None, None, None
 
 
-torch.library.register_fake("torch_utils::upfirdn2d", _fake)
-torch.library.register_autograd("torch_utils::upfirdn2d", _backward, setup_context=_setup_context)
+_upfirdn2d = Operator("upfirdn2d(Tensor x, Tensor? f, int[] up, int[] down, int[] padding, bool flip_filter, float gain)"
+                      " -> Tensor", cpu=_on_cpu, cuda=_on_cuda, fake=_fake, save=_setup_context, backward=_backward)
 
 
 def _pair(value: int | Sequence[int]) -> list[int]:

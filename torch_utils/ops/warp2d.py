@@ -14,6 +14,7 @@ from torch import Tensor
 from torch_utils.ops._build import launch
 from torch_utils.ops.dispatch import Impl, kernels_run, use_reference
 from torch_utils.ops.launches import warp2d_launch
+from torch_utils.ops.operator import Operator
 
 
 def warp2d(x: Tensor, maps: Tensor, f: Tensor, *, size: Sequence[int], impl: Impl = "auto") -> Tensor:
@@ -36,9 +37,8 @@ def warp2d(x: Tensor, maps: Tensor, f: Tensor, *, size: Sequence[int], impl: Imp
     assert maps.shape == (len(x), 2, 3), list(maps.shape)
     assert f.ndim == 1 and len(f) % 2 == 0, list(f.shape)
     maps, f = maps.to(x.dtype), f.to(x.dtype)
-    run = _reference if use_reference(x, impl) else torch.ops.torch_utils.warp2d
-    result: Tensor = run(x, maps, f, list(size))
-    return result
+    run = _reference if use_reference(x, impl) else _warp2d
+    return run(x, maps, f, list(size))
 
 
 def upsampling_matrix(f: Tensor, size: int, margin: tuple[int, int]) -> Tensor:
@@ -90,13 +90,13 @@ def _plan(of_x: Sequence[int], maps: Tensor, f: Tensor, of_y: Sequence[int]) -> 
         margins = [_margin(low[axis], high[axis], length, len(f)) for axis, length in enumerate(lengths)]
     expand_x, expand_y = (upsampling_matrix(f, length, margin) for length, margin in
                           zip(lengths, margins, strict=True))
-    # From pixels to coordinates of -1..1 across either plane, whose ends are the outer edges of the last pixels.
-    theta = []
+    # In coordinates of -1..1, whose ends are the outer edges of the first and the last sample of the fine plane.
+    q, r = (torch.arange(count, dtype=maps.dtype, device=maps.device) for count in (columns, rows))
+    places = []
     for axis, (expand, (before, _)) in enumerate(zip((expand_x, expand_y), margins, strict=True)):
-        a, b, c = maps[:, axis].unbind(dim=1)
-        shift = a * (columns - 1) + b * (rows - 1) + 2 * c + 4 * before + 1
-        theta.append(torch.stack([a * columns, b * rows, shift - len(expand)], dim=1) / len(expand))
-    grid = F.affine_grid(torch.stack(theta, dim=1), [len(maps), 1, rows, columns], align_corners=False)
+        a, b, c = (maps[:, axis] * (2 / len(expand)))[:, :, None, None].unbind(dim=1)   # [N, 1, 1] each
+        places.append(a * q + (b * r[:, None] + (c + ((4 * before + 1) / len(expand) - 1))))
+    grid = torch.stack(places, dim=3)                                                   # [N, rows, columns, 2]
     return expand_x, expand_y, grid
 
 
@@ -106,10 +106,6 @@ def _margin(low: float, high: float, length: int, taps: int) -> tuple[int, int]:
         return int(min(max(beyond / 2 + taps / 2, 0), length - 1))
 
     return limited(-low), limited(high - 2 * length + 1)
-
-
-torch.library.define("torch_utils::warp2d", "(Tensor x, Tensor maps, Tensor f, int[] size) -> Tensor")
-torch.library.define("torch_utils::warp2d_adjoint", "(Tensor y, Tensor maps, Tensor f, int[] size) -> Tensor")
 
 
 def _on_cuda(x: Tensor, maps: Tensor, f: Tensor, size: Sequence[int]) -> Tensor:
@@ -138,18 +134,15 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.save_for_backward(maps, f)
 
 
-def _backward_by(name: str) -> Any:
-    def backward(ctx: Any, dy: Tensor | None) -> tuple[Tensor | None, ...]:
-        if dy is None:
-            return (None,) * 4
-        return getattr(torch.ops.torch_utils, name)(dy, *ctx.saved_tensors, ctx.size), None, None, None
-
-    return backward
+def _backward(ctx: Any, dy: Tensor | None) -> tuple[Tensor | None, ...]:
+    return (None if dy is None else _adjoint(dy, *ctx.saved_tensors, ctx.size)), None, None, None
 
 
-for _name, _other, _on_cpu, _on_gpu in (("warp2d", "warp2d_adjoint", _reference, _on_cuda),
-                                        ("warp2d_adjoint", "warp2d", _adjoint_reference, _adjoint_on_cuda)):
-    torch.library.impl(f"torch_utils::{_name}", "cpu")(_on_cpu)
-    torch.library.impl(f"torch_utils::{_name}", "cuda")(_on_gpu)
-    torch.library.register_fake(f"torch_utils::{_name}", _fake)
-    torch.library.register_autograd(f"torch_utils::{_name}", _backward_by(_other), setup_context=_save)
+def _adjoint_backward(ctx: Any, dx: Tensor | None) -> tuple[Tensor | None, ...]:
+    return (None if dx is None else _warp2d(dx, *ctx.saved_tensors, ctx.size)), None, None, None
+
+
+_warp2d = Operator("warp2d(Tensor x, Tensor maps, Tensor f, int[] size) -> Tensor", cpu=_reference, cuda=_on_cuda,
+                   fake=_fake, save=_save, backward=_backward)
+_adjoint = Operator("warp2d_adjoint(Tensor y, Tensor maps, Tensor f, int[] size) -> Tensor", cpu=_adjoint_reference,
+                    cuda=_adjoint_on_cuda, fake=_fake, save=_save, backward=_adjoint_backward)
