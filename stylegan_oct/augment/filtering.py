@@ -7,7 +7,6 @@ from torch import Tensor
 from stylegan_oct.augment.draws import Draws, change
 from stylegan_oct.augment.spec import AugmentSpec
 from torch_utils.ops.warp2d import reflect
-from torch_utils.transfer import send_like
 
 # Low-pass filter of the orthonormal wavelet sym6, of six vanishing moments and least asymmetry (Daubechies 1992).
 SYM6 = (0.015404109327027373, 0.0034907120842174702, -0.11799011114819057, -0.048311742585633, 0.491055941926747,
@@ -17,8 +16,9 @@ SYM6 = (0.015404109327027373, 0.0034907120842174702, -0.11799011114819057, -0.04
 # Low-pass filter of sym2 convolved with its mirror image and halved: zero phase, and 1 at frequency 0.
 SYM2_ZERO_PHASE = (-1 / 32, 0.0, 9 / 32, 1 / 2, 9 / 32, 0.0, -1 / 32)
 
-# Expected share of each band in the power of a natural image, whose spectrum falls with the square of frequency.
-_EXPECTED_POWER = (10 / 13, 1 / 13, 1 / 13, 1 / 13)
+# Expected power of the lowest band of a natural image, whose spectrum falls with the square of frequency, in units of
+# that of each of the others.
+_LOWEST_POWER = 10
 
 
 def geometry_filter() -> Tensor:
@@ -42,17 +42,18 @@ def filter_bank() -> Tensor:
 
 
 def draw_band_gains(spec: AugmentSpec, draws: Draws) -> Tensor:
-    """Return the gain of each band, [N, 4] on the host; each drawn gain keeps the expected power of an image."""
+    """Return the gain of each band, [N, 4]; each drawn gain keeps the expected power of an image."""
     gains = draws.constant(1.0)[:, None].repeat(1, 4)
-    power = gains.new_tensor(_EXPECTED_POWER)
     for band, strength in enumerate(spec.imgfilter_bands):
         drawn = torch.ones_like(gains)
         drawn[:, band] = draws.gated(spec.imgfilter * strength, 2 ** (draws.normal() * spec.imgfilter_std), 1.0)
-        gains = gains * drawn / (power * drawn.square()).sum(dim=1, keepdim=True).sqrt()
+        squares = drawn.square()
+        power = squares.sum(dim=1, keepdim=True) + (_LOWEST_POWER - 1) * squares[:, :1]
+        gains = gains * drawn / (power / (_LOWEST_POWER + 3)).sqrt()
     return gains
 
 
-def amplify_bands(images: Tensor, gains: Tensor, bank: Tensor) -> Tensor:
+def amplify_bands(images: Tensor, gains: Tensor, bank: Tensor, *, everywhere: bool = False) -> Tensor:
     """Return images with each band of frequencies amplified along both axes, reflected at the border.
 
     Filter and border are one matrix per axis: two matrix products cost less than 43 taps up to some 1000 px, and work
@@ -62,15 +63,14 @@ def amplify_bands(images: Tensor, gains: Tensor, bank: Tensor) -> Tensor:
         images: [N, C, H, W].
         gains: [N, 4] of `draw_band_gains`; images whose gains are all 1 stay as they are.
         bank: [4, taps] of `filter_bank`, on the device of the images.
+        everywhere: see `change`.
     """
-    chosen = (gains != 1).any(dim=1)
-
-    def amplify(some: Tensor) -> Tensor:
-        taps = send_like(gains[chosen], some) @ bank.to(some.dtype)               # [N, taps]
+    def amplify(some: Tensor, gains: Tensor) -> Tensor:
+        taps = gains.to(some.dtype) @ bank.to(some.dtype)                         # [N, taps]
         columns, rows = (_filter_matrices(taps, size)[:, None] for size in some.shape[2:])
         return columns @ some @ rows.mT
 
-    return change(images, chosen, amplify)
+    return change(images, (gains != 1).any(dim=1), amplify, gains, everywhere=everywhere)
 
 
 def _filter_matrices(taps: Tensor, size: int) -> Tensor:

@@ -13,11 +13,10 @@ from stylegan_oct.augment.draws import Draws, change, compose
 from stylegan_oct.augment.filtering import downsampling_matrix
 from stylegan_oct.augment.spec import AugmentSpec
 from torch_utils.ops.warp2d import reflect, warp2d
-from torch_utils.transfer import send_like
 
 
 def draw_geometry(spec: AugmentSpec, draws: Draws, *, width: int, height: int) -> Tensor:
-    """Return the inverse matrices of a batch, [N, 3, 3] on the host, float64."""
+    """Return the inverse matrices of a batch, [N, 3, 3], float64."""
     inverse = _matrix(draws.constant(1.0), draws.constant(0.0), draws.constant(0.0), draws.constant(1.0))
     if spec.xflip > 0:
         inverse = compose(inverse, _scaling(1 - 2 * draws.gated(spec.xflip, draws.choice(2), 0.0), draws.constant(1.0)))
@@ -43,17 +42,19 @@ def draw_geometry(spec: AugmentSpec, draws: Draws, *, width: int, height: int) -
     return inverse
 
 
-def transform(images: Tensor, inverse: Tensor, f: Tensor) -> Tensor:
-    """Return images [N, C, H, W] under the maps `inverse` [N, 3, 3] of the host; arguments as in `warp`.
+def transform(images: Tensor, inverse: Tensor, f: Tensor, *, everywhere: bool = False) -> Tensor:
+    """Return images [N, C, H, W] under the maps `inverse` [N, 3, 3]; arguments as in `warp`.
 
-    Shifts by whole pixels are not resampled, which changes no number. Flips and quarter turns are, as the method has
-    it: `f` is not symmetric, so that they differ from flipped pixels by a tenth of a pixel and at high frequencies.
+    Shifts by whole pixels need not be resampled, which changes no number. Flips and quarter turns are, as the method
+    has it: `f` is not symmetric, so that they differ from flipped pixels by a tenth of a pixel and at high frequencies.
     """
+    if everywhere:  # one resampling for all, the same work whatever was drawn
+        return warp(images, inverse, f)
     linear, shift = inverse[:, :2, :2], inverse[:, :2, 2]
     whole = (linear == torch.eye(2)).flatten(1).all(dim=1) & (shift == shift.round()).all(dim=1)
     shifted = whole & (shift != 0).any(dim=1)
-    images = change(images, shifted, lambda x: shift_pixels(x, shift[shifted]))
-    return change(images, ~whole, lambda x: warp(x, inverse[~whole], f))
+    images = change(images, shifted, shift_pixels, shift)
+    return change(images, ~whole, lambda x, inverse: warp(x, inverse, f), inverse)
 
 
 def shift_pixels(images: Tensor, source: Tensor) -> Tensor:
@@ -61,7 +62,7 @@ def shift_pixels(images: Tensor, source: Tensor) -> Tensor:
     n, channels, height, width = images.shape
     columns = reflect(torch.arange(width) + source[:, :1].long(), width)                       # [N, W]
     rows = reflect(torch.arange(height) + source[:, 1:].long(), height)                        # [N, H]
-    sources = send_like(rows[:, :, None] * width + columns[:, None, :], images)
+    sources = rows[:, :, None] * width + columns[:, None, :]
     return images.flatten(2).gather(2, sources.reshape(n, 1, -1).expand(-1, channels, -1)).reshape(images.shape)
 
 
@@ -72,7 +73,7 @@ def warp(images: Tensor, inverse: Tensor, f: Tensor) -> Tensor:
 
     Args:
         images: [N, C, H, W].
-        inverse: [N, 3, 3], on the host.
+        inverse: [N, 3, 3], on the device of the images.
         f: low-pass filter of an orthonormal wavelet, [taps], on the device of the images: up- and downsampling alone
             restore the image.
     """
@@ -81,24 +82,24 @@ def warp(images: Tensor, inverse: Tensor, f: Tensor) -> Tensor:
     rows, columns = 2 * height + len(f), 2 * width + len(f)
     # From its centre, where a pixel is two samples and half a sample off its middle, to the sample read there.
     linear, shift = inverse[:, :2, :2], inverse[:, :2, 2]
-    first = linear @ inverse.new_tensor([1 - columns / 2, 1 - rows / 2])
-    maps = torch.cat([linear, (first + 2 * shift + inverse.new_tensor([width - 1, height - 1]))[:, :, None]], dim=2)
-    sampled = warp2d(images, send_like(maps, images), f, size=(rows, columns))
+    first = linear[:, :, 0] * (1 - columns / 2) + linear[:, :, 1] * (1 - rows / 2) + 2 * shift
+    maps = _shifted(torch.cat([linear, first[:, :, None]], dim=2), width - 1, height - 1)
+    sampled = warp2d(images, maps.to(images.dtype), f, size=(rows, columns))
     f = f.to(images.dtype)
     return downsampling_matrix(f, height) @ sampled @ downsampling_matrix(f, width).mT
 
 
 def _shift(multiplier: float, draws: Draws, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Return both shifts where they are applied, else 0."""
-    applied = draws.applied(multiplier * draws.p)
+    applied = draws.applied(multiplier)
     return torch.where(applied, x, 0.0), torch.where(applied, y, 0.0)
 
 
 def _angle(spec: AugmentSpec, draws: Draws) -> Tensor:
     """Return the angle of one of two rotations; the probability that either is applied is that of `rotate`."""
-    probability = 1 - math.sqrt(max(1 - spec.rotate * draws.p, 0.0))
+    neither = draws.constant(1.0) - spec.rotate * draws.p
     angle = draws.uniform() * math.pi * spec.rotate_max
-    return torch.where(draws.applied(probability), angle, 0.0)
+    return torch.where(draws.below(1 - neither.clamp(min=0).sqrt()), angle, 0.0)
 
 
 def _matrix(a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:

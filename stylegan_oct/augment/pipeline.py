@@ -44,32 +44,37 @@ class AugmentPipe(nn.Module):
         """Return a pipeline by the fields of `AugmentSpec`: from_multipliers(xflip=1, scale=0.5, scale_std=0.1)."""
         return cls(channels=channels, spec=AugmentSpec(**settings))
 
-    def forward(self, images: Tensor, p: float, *, percentile: float | None = None) -> Tensor:
+    def forward(self, images: Tensor, p: float | Tensor, *, percentile: float | None = None,
+                everywhere: bool | None = None) -> Tensor:
         """Return augmented images.
 
-        Parameters are drawn from the host's global generator, the pattern of the noise from that of the images'
-        device; the draws do not depend on p. At p = 0 the images are returned as they are, without drawing.
+        All is drawn from the global generator of the images' device; the draws do not depend on p.
 
         Args:
             images: [N, C, H, W], float32 in [-1, 1]; the result may leave this range.
-            p: overall strength in 0..1.
+            p: overall strength in 0..1, a number or a tensor of one on the images' device.
             percentile: in place of random draws, apply every transformation that is on, at this quantile of its
                 distribution; p is not used. (The pattern of the noise stays random.)
+            everywhere: every transformation is computed for every image: the same operations whatever was drawn. Else
+                for those alone that it touches, and at p = 0 the images are returned as they are, without drawing. Both
+                give the same but for rounding. By default on a GPU, which would have to be asked what was drawn.
         """
         assert images.ndim == 4 and images.shape[1] == self.channels, (list(images.shape), self.channels)
-        if percentile is None and p == 0:
+        everywhere = images.device.type != "cpu" if everywhere is None else everywhere
+        if not everywhere and percentile is None and p == 0:
             return images
-        spec, draws = self.spec, Draws(len(images), p, percentile)
+        spec, draws = self.spec, Draws(len(images), p, percentile, device=images.device)
         if spec.uses("blit", "geom"):
             height, width = images.shape[2:]
             inverse = geometry.draw_geometry(spec, draws, width=width, height=height)
-            images = geometry.transform(images, inverse, self.f_geom)
+            images = geometry.transform(images, inverse, self.f_geom, everywhere=everywhere)
         if spec.uses("color"):
             images = color.apply_color(images, color.draw_color(spec, draws, channels=self.channels))
         if spec.uses("filter"):
-            images = filtering.amplify_bands(images, filtering.draw_band_gains(spec, draws), self.f_bank)
+            images = filtering.amplify_bands(images, filtering.draw_band_gains(spec, draws), self.f_bank,
+                                             everywhere=everywhere)
         if spec.uses("noise"):
             images = corruption.add_noise(images, spec, draws)
         if spec.uses("cutout"):
-            images = corruption.cut_out(images, spec, draws)
+            images = corruption.cut_out(images, spec, draws, everywhere=everywhere)
         return images

@@ -97,6 +97,17 @@ def test_an_image_does_not_depend_on_its_neighbours_in_the_batch(images, seed):
     torch.testing.assert_close(run(pipe, others, 0.6, seed)[0], run(pipe, images, 0.6, seed)[0], rtol=0, atol=2e-5)
 
 
+@pytest.mark.parametrize("groups", ["blit", "geom", "bgc", "f", "n,cutout", "bgcfnc"])
+@pytest.mark.parametrize("p", [0.0, 0.4, 1.0])
+def test_computing_all_gives_what_computing_the_touched_images_gives(images, groups, p):
+    pipe = AugmentPipe(groups, channels=images.shape[1])
+    for seed in range(3):
+        some = run(pipe, images.double(), p, seed)
+        every = run(pipe, images.double(), torch.tensor(p, dtype=torch.float64), seed, everywhere=True)
+        # The filter is known to float32.
+        torch.testing.assert_close(every, some, rtol=0, atol=1e-5)
+
+
 def test_the_batch_with_the_widest_margin_changes_no_other_image():
     torch.manual_seed(0)
     images = torch.rand(8, 1, 32, 32, dtype=torch.float64)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 _PLAIN = (Tensor, nn.Parameter)
 _modes = torch._C._len_torch_dispatch_stack
-_transforms = torch._C._are_functorch_transforms_active  # type: ignore[attr-defined]
+_transforms = torch._C._are_functorch_transforms_active
 
 
 class Operator:

@@ -166,8 +166,9 @@ def _backward(ctx: Any, dy: Tensor | None) -> tuple[Tensor | None, ...]:
     return grad, None, None, None, None, None, None
 
 
-_upfirdn2d = Operator("upfirdn2d(Tensor x, Tensor? f, int[] up, int[] down, int[] padding, bool flip_filter, float gain)"
-                      " -> Tensor", cpu=_on_cpu, cuda=_on_cuda, fake=_fake, save=_setup_context, backward=_backward)
+_upfirdn2d = Operator("upfirdn2d(Tensor x, Tensor? f, int[] up, int[] down, int[] padding, bool flip_filter, "
+                      "float gain) -> Tensor",
+                      cpu=_on_cpu, cuda=_on_cuda, fake=_fake, save=_setup_context, backward=_backward)
 
 
 def _pair(value: int | Sequence[int]) -> list[int]:

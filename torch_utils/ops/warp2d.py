@@ -92,11 +92,11 @@ def _plan(of_x: Sequence[int], maps: Tensor, f: Tensor, of_y: Sequence[int]) -> 
                           zip(lengths, margins, strict=True))
     # In coordinates of -1..1, whose ends are the outer edges of the first and the last sample of the fine plane.
     q, r = (torch.arange(count, dtype=maps.dtype, device=maps.device) for count in (columns, rows))
-    places = []
+    at = []
     for axis, (expand, (before, _)) in enumerate(zip((expand_x, expand_y), margins, strict=True)):
         a, b, c = (maps[:, axis] * (2 / len(expand)))[:, :, None, None].unbind(dim=1)   # [N, 1, 1] each
-        places.append(a * q + (b * r[:, None] + (c + ((4 * before + 1) / len(expand) - 1))))
-    grid = torch.stack(places, dim=3)                                                   # [N, rows, columns, 2]
+        at.append(a * q + (b * r[:, None] + (c + ((4 * before + 1) / len(expand) - 1))))
+    grid = torch.stack(at, dim=3)                                                       # [N, rows, columns, 2]
     return expand_x, expand_y, grid
 
 
