@@ -1,7 +1,7 @@
 """Which lever of the trainer wins on this machine: each measured alone against the default.
 
     python -m benchmarks.levers                    # on a GPU at 256 px, batch 32; on a CPU at 64 px, batch 8
-    python -m benchmarks.levers --only bf16,compile --rounds 5
+    python -m benchmarks.levers --only bf16,contiguous --rounds 5
     python -m benchmarks.levers table              # s/kimg and memory at 256 and 512 px, batch 16, 32 and 64; on a GPU
 
 Every measurement is a process of its own, since some levers cannot be taken back. In each round the default runs
@@ -9,8 +9,8 @@ before and after the levers, so that a machine that grows slower is seen; a rati
 whose ratios lie on both sides of 1, or within the spread of the default, decides nothing.
 
 Expected before measuring, times of the default's: on a GPU kernels off 1.3, fp32 2, bf16 1, tf32 0.97, contiguous 1.3,
-cudnn.benchmark off 1.1, compile 0.95, graphs 1 at batch 32 and 0.8 where launches are slower than the device, unfused
-Adam 1.02; on a CPU heap not kept 1.1 (64 px) to 1.6 (256 px), contiguous 1.3, bf16 0.65, compile 1.
+cudnn.benchmark off 1.1, graphs off 2, compile without graphs 1.9, unfused Adam 1.02; on a CPU heap not kept 1.1
+(64 px) to 1.6 (256 px), contiguous 1.3, bf16 0.65, compile 1.
 """
 
 import argparse
@@ -106,41 +106,6 @@ class Compiled:
             yield
 
 
-class Graphed:
-    """A CUDA graph of D's passes, and of the synthesis in G's step; shapes are static, and so is p = 0."""
-
-    def __init__(self) -> None:
-        self._graphed: dict[tuple[nn.Module, str], Callable[..., Any]] = {}
-
-    @contextlib.contextmanager
-    def __call__(self, state: State, phase: str) -> Iterator[None]:
-        n, options = state.config.batch_gpu, state.config.data
-        device = state.pl_mean.device
-        images = torch.zeros(n, options.channels, options.resolution, options.resolution, device=device)
-        labels = torch.zeros(n, len(options.classes), device=device)
-        wanted: list[tuple[nn.Module, tuple[Tensor, ...]]] = [(state.D, (images.requires_grad_(phase == "G"), labels))]
-        if phase == "G":
-            ws = torch.zeros(n, state.G.num_ws, state.G.w_dim, device=device, requires_grad=True)
-            wanted.append((state.G.synthesis, (ws,)))
-        with contextlib.ExitStack() as stack:
-            for module, inputs in wanted:
-                if (module, phase) not in self._graphed:
-                    learns = (phase == "G") == (module is not state.D)
-                    self._graphed[module, phase] = _capture(module, inputs, learns)
-                stack.enter_context(instead(module, self._graphed[module, phase]))
-            yield
-
-
-def _capture(module: nn.Module, inputs: tuple[Tensor, ...], learns: bool) -> Callable[..., Any]:
-    """Return a module's forward pass as a graph, with its backward pass."""
-    module.requires_grad_(learns)
-    torch.cuda.make_graphed_callables(module, inputs)
-    graphed = module.forward
-    del module.forward  # the one of its class is back
-    module.requires_grad_(False)
-    return lambda *args, **_: graphed(*args)  # the one option that the steps give, random noise, is the default
-
-
 def cudnn_chooses_once() -> None:
     """Do not try which convolution is the fastest."""
     torch.backends.cudnn.benchmark = False
@@ -157,11 +122,11 @@ LEVERS = {lever.name: lever for lever in (
     Lever("contiguous", process=contiguous),
     Lever("cudnn.benchmark off", GPU, process=cudnn_chooses_once),
     Lever("p 0, no mixing", GPU, config={"augment.p": 0.0, "style_mixing": 0.0}),
-    Lever("graphs, p 0, no mixing", GPU, config={"augment.p": 0.0, "style_mixing": 0.0}, main_step=Graphed()),
+    Lever("graphs off", GPU, config={"graphs": False}),
     Lever("heap not kept", CPU, keeps_heap=False),
     Lever("one thread", CPU, process=lambda: torch.set_num_threads(1)),
     Lever("unfused Adam", state=unfused_adam),
-    Lever("compile", main_step=Compiled()))}
+    Lever("compile without graphs", config={"graphs": False}, main_step=Compiled()))}
 
 
 def configuration(resolution: int, base: int, most: int, batch: int) -> TrainConfig:

@@ -208,6 +208,7 @@ class TrainConfig:
     ema: EmaConfig = field(default_factory=EmaConfig)
     save: SaveConfig = field(default_factory=SaveConfig)
     precision: Precision = "auto"    # of the blocks: float16 on a GPU, float32 on a CPU; fp32, fp16 or bf16
+    graphs: bool = True              # let a GPU run its steps from records
     tf32: bool = False               # let a GPU round the factors of float32 products to 10 bits
     style_mixing: float = 0.9        # probability of mixing two latents
     seed: int = 0
@@ -265,12 +266,12 @@ class TrainConfig:
         return math.ceil(self.total_kimg * 1000 / self.batch) * self.batch
 
     def identity(self) -> dict[str, Any]:
-        """Return what tells runs apart: all but the length, the places of files, the saving and the loader.
+        """Return what tells runs apart: all but the length, the places of files, the saving, the loader and the graphs.
 
         A run that was started from another goes on from its own checkpoint, whatever has become of the other since.
         """
         data = to_dict(self)
-        for key in ("total_kimg", "save", "start_sha256"):
+        for key in ("total_kimg", "save", "start_sha256", "graphs"):
             del data[key]
         for key in ("path", "workers", "cache"):
             del data["data"][key]

@@ -17,14 +17,15 @@ SLACK = 0.5  # in log10: a factor of three between two runs of the same kind is 
 
 
 def train(device: torch.device, *, precision: str = "auto", resolution: int = 32, steps: int = 100,
-          rounding: int | None = None) -> Tensor:
+          rounding: int | None = None, graphs: bool = True) -> Tensor:
     """Return the losses of G and of D in each step, [steps, 2].
 
     Args:
         rounding: seed of the other rounding that the weights start with; None takes them as they are.
+        graphs: let a GPU run the steps from records.
     """
     config = TrainConfig(
-        preset="test", precision=precision, batch=8, batch_gpu=8, total_kimg=1,  # type: ignore[arg-type]
+        preset="test", graphs=graphs, precision=precision, batch=8, batch_gpu=8, total_kimg=1,  # type: ignore[arg-type]
         data=DataConfig(path="", fingerprint="", resolution=resolution, classes=("a", "b")),
         G=GeneratorConfig(z_dim=32, w_dim=32, mapping_layers=2, channel_base=512, channel_max=32),
         D=DiscriminatorConfig(mapping_layers=1, channel_base=512, channel_max=32))

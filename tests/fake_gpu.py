@@ -10,6 +10,9 @@ their sizes (the meta device), so that networks of any size can be walked throug
 device in one op; a tensor that is read on a stream which does not wait for the one that wrote it; within `strict`, all
 that lets the host wait for the device, copies from memory that is not pinned among it. Of the project's own ops the
 planning of the kernels runs, and their results have the strides that the kernels write.
+
+A CUDA graph is a list of ops, which replaying runs again on the same tensors; recording one leaves no trace in what was
+there before. `programs` lists what each op did but for its numbers, to see whether two calls did the same.
 """
 
 import contextlib
@@ -110,6 +113,28 @@ class Event(Counter[int]):
         """The host waits for this, but for nothing after it."""
 
 
+class Graph:
+    """Ops to be run again on the tensors that they had, with what they change put back after recording."""
+
+    def __init__(self) -> None:
+        self.ops: list[Callable[[], object]] = []
+        self.before: dict[int, tuple[Tensor, Tensor]] = {}  # storage: what it held, and a tensor of it
+        self.gpu: FakeGpu | None = None
+
+    def remember(self, x: Tensor) -> None:
+        """Keep what the memory of a tensor holds, which is about to change."""
+        whole = x.detach().as_strided((x.untyped_storage().nbytes() // x.element_size(),), (1,), 0)
+        self.before.setdefault(x.untyped_storage().data_ptr(), (whole, whole.clone()))
+
+    def replay(self) -> None:
+        assert self.gpu is not None, "replayed before it was recorded"
+        self.gpu.launches["graph"] += 1
+        self.gpu.stream.time += 1
+        with torch.no_grad():
+            for op in self.ops:
+                op()
+
+
 class FakeGpu(TorchFunctionMode):
     """See above.
 
@@ -124,6 +149,8 @@ class FakeGpu(TorchFunctionMode):
         self.variants: set[Variant] = set()      # kernels that were planned
         self.recorded: list[tuple[int, Stream]] = []
         self.stream, self._strict, self._pinned = Stream(), False, {}
+        self.programs: list[list[tuple[Any, ...]]] = []
+        self._graph: Graph | None = None
         self._patches = pytest.MonkeyPatch()
 
     def __enter__(self) -> "FakeGpu":
@@ -137,6 +164,9 @@ class FakeGpu(TorchFunctionMode):
         patch(torch.cuda, "Stream", Stream)
         patch(torch.cuda, "current_stream", lambda *_: self.stream)
         patch(torch.cuda, "stream", self._on_stream)
+        patch(torch.cuda, "graph_pool_handle", object)
+        patch(torch.cuda, "CUDAGraph", Graph)
+        patch(torch.cuda, "graph", self._record)
         # `Module.to` then makes new parameters; it cannot put a tensor of the device into an old one.
         patch(torch.__future__, "get_overwrite_module_params_on_conversion", lambda: True)
         super().__enter__()
@@ -172,6 +202,7 @@ class FakeGpu(TorchFunctionMode):
             return func(*sizes[0], **sizes[1])
         if packet in WAITS:
             self._wait(f"{func} returns to the host")
+        self._note(func, args, kwargs)
         if packet is aten.copy_ and not isinstance(args[1], OnDevice):
             self._check_upload(args[1], bool(args[2]) if len(args) > 2 else kwargs.get("non_blocking", False))
             args = (args[0], self._upload(args[1]), *args[2:])
@@ -193,6 +224,9 @@ class FakeGpu(TorchFunctionMode):
         inner_args, inner_kwargs = tree_map(self._unwrap, (args, kwargs))
         if "device" in inner_kwargs:
             inner_kwargs["device"] = self._home
+        if self._graph is not None and func._schema.is_mutable:
+            for x in known.values():
+                self._graph.remember(x.inner)
         result = ON_GPU.get(packet, func)(*inner_args, **inner_kwargs)
         if packet in ON_GPU and self._home == "cpu":  # the planned kernel wrote nothing
             planned, result = result, func(*inner_args, **inner_kwargs)
@@ -200,6 +234,8 @@ class FakeGpu(TorchFunctionMode):
         if func._schema.is_mutable:
             for x in known.values():
                 x.written = self.stamp()
+        if self._graph is not None and not func.is_view:
+            self._graph.ops.append(lambda: _again(func, inner_args, inner_kwargs, result))
         return tree_map(lambda x: self._wrap(x, known) if isinstance(x, Tensor) else x, result)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -228,6 +264,10 @@ class FakeGpu(TorchFunctionMode):
             made = func(*args, **{**kwargs, "device": self._home})
             if isinstance(made, OnDevice):
                 return made
+            self._note(func, args, kwargs)
+            if self._graph is not None:
+                inner_kwargs, inner = {**kwargs, "device": self._home}, made.detach()
+                self._graph.ops.append(lambda: _again(func, args, inner_kwargs, inner))
             self.launches[f"torch.{func.__name__}"] += 1
             self.stream.time += 1
             return OnDevice(made.detach(), self).requires_grad_(made.requires_grad)
@@ -252,6 +292,8 @@ class FakeGpu(TorchFunctionMode):
         return self._upload(wanted).requires_grad_(x.requires_grad)
 
     def _upload(self, x: Tensor) -> OnDevice:
+        if self._graph is not None:
+            raise RuntimeError("a copy from the host cannot be recorded")
         self.launches["upload"] += 1
         self.stream.time += 1
         return OnDevice(x.detach().to(self._home), self)
@@ -269,6 +311,28 @@ class FakeGpu(TorchFunctionMode):
                 stream, time = x.written
                 if stream is not self.stream and self.stream.seen[id(stream)] < time:
                     raise Race(f"{x} was written on another stream")
+
+    def _note(self, func: Any, args: Any, kwargs: Any) -> None:
+        """Add what an op does, but for numbers on the device, to the program."""
+        if self.programs:
+            facts = tree_map(lambda x: (tuple(x.shape), x.stride(), x.dtype, isinstance(x, OnDevice))
+                             if isinstance(x, Tensor) else x, (args, kwargs))
+            self.programs[-1].append((str(func), repr(facts)))
+
+    @contextlib.contextmanager
+    def _record(self, graph: Graph, **_: Any) -> Iterator[None]:
+        random = torch.get_rng_state()
+        self._graph = graph
+        strict, self._strict = self._strict, True
+        try:
+            yield
+        finally:
+            self._graph, self._strict = None, strict
+            torch.set_rng_state(random)
+            with torch.no_grad():
+                for whole, before in graph.before.values():
+                    whole.copy_(before)
+        graph.gpu = self
 
     def _wait(self, why: str) -> None:
         if self._strict:
@@ -293,6 +357,13 @@ class FakeGpu(TorchFunctionMode):
             yield
         finally:
             self.stream = before
+
+
+def _again(func: Any, args: Any, kwargs: Any, result: Any) -> None:
+    """Run an op once more; its results take the place of those it had."""
+    for old, new in zip(tree_flatten(result)[0], tree_flatten(func(*args, **kwargs))[0], strict=True):
+        if isinstance(old, Tensor) and old is not new and old.data_ptr() != new.data_ptr():
+            old.copy_(new)
 
 
 def _steps(x: Tensor) -> list[int]:

@@ -51,6 +51,7 @@ Examples:
 @click.option("--balanced/--no-balanced", default=None, help="Draw the classes equally often.")
 @click.option("--precision", type=click.Choice(["auto", "fp32", "fp16", "bf16"]),
               help="Of the blocks. [default: auto, float16 on a GPU and float32 on a CPU]")
+@click.option("--graphs/--no-graphs", default=None, help="Let a GPU run its steps from records. [default: yes]")
 @click.option("--tf32/--no-tf32", default=None, help="Faster float32 on a GPU, with factors of 10 bits. [default: no]")
 @click.option("--seed", type=click.IntRange(min=0), help="Of weights, data order and every draw.")
 @click.option("--metrics", metavar="NAMES", callback=lambda _ctx, _param, text: text.split(",") if text else None,

@@ -96,7 +96,7 @@ class FlatGradients:
                 self._send_next()
             for wait in self._waits:
                 wait()
-            self._first = False
+            self._first = self._first and not self._reached
         return sums
 
     def _hook(self, index: int) -> Callable[[Tensor], None]:

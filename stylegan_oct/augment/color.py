@@ -50,9 +50,9 @@ def _projections(device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return the identity and its parts: the projections on the constant 1, on the luma axis (greys) and the rest."""
     identity = torch.eye(4, dtype=torch.float64, device=device)
     constant = torch.zeros_like(identity)
-    constant[3, 3] = 1
+    constant[3, 3].fill_(1)
     luma = torch.zeros_like(identity)
-    luma[:3, :3] = 1 / 3
+    luma[:3, :3].fill_(1 / 3)
     return identity, constant, luma, identity - constant - luma
 
 

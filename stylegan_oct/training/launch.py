@@ -35,6 +35,7 @@ OPTION_FIELDS = {"total_kimg": "total_kimg", "start_from": "start_from", "grow":
                  "gamma": "r1.gamma", "aug": "augment.mode", "aug_groups": "augment.groups", "aug_p": "augment.p",
                  "target": "augment.target", "freeze_d": "D.freeze_layers", "mirror": "data.mirror",
                  "balanced": "data.balanced", "seed": "seed", "precision": "precision", "tf32": "tf32",
+                 "graphs": "graphs",
                  "metrics": "save.metrics", "metrics_count": "save.metrics_count", "best_by": "save.best_by"}
 
 ADAPTED = "demo256"  # what the preset `adapt` starts from where nothing else is named

@@ -1,5 +1,6 @@
 """Where the time of a step goes: a trace of one step of every kind, and the ops that cost most."""
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -57,6 +58,7 @@ def profile_steps(config: TrainConfig, world: World, out: Path,
         out: folder for the traces.
         progress: called with the number of kinds done.
     """
+    config = dataclasses.replace(config, graphs=False)  # a record is one op
     dataset = ArchiveDataset(Path(config.data.path), split="train")
     state = create_state(config, world.device, dataset.source, dataset.preprocess)
     steps = Steps(config, state, world, Stats(world), torch.from_numpy(dataset.labels))

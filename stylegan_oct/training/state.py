@@ -167,4 +167,6 @@ def _adam(network: nn.Module, options: OptimizerConfig, lr: float, interval: int
     """
     ratio = interval / (interval + 1) if interval else 1.0
     betas = (options.beta1**ratio if options.beta1 else 0.0, options.beta2**ratio)
-    return torch.optim.Adam(network.parameters(), lr=lr * ratio, betas=betas, eps=options.eps, fused=True)
+    on_gpu = next(network.parameters()).is_cuda
+    return torch.optim.Adam(network.parameters(), lr=lr * ratio, betas=betas, eps=options.eps, fused=True,
+                            capturable=on_gpu)

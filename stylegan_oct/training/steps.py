@@ -2,6 +2,9 @@
 
 A batch is worked on in micro-batches, each seeded by its place in the image stream, and losses are divided by the
 size of the whole batch; so any number of processes takes the same step up to rounding.
+
+Each kind of step is two functions: one adds the gradients of a micro-batch, one moves the weights. Both do the same in
+every step but for the numbers in their tensors, so that a GPU runs them from records (`torch_utils.graphs`).
 """
 
 import enum
@@ -10,13 +13,13 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from stylegan_oct.config import TrainConfig
 from stylegan_oct.training import losses
 from stylegan_oct.training.state import State
 from torch_utils.distributed import World
 from torch_utils.gradients import FlatGradients, flat_size, sanitise_
+from torch_utils.graphs import Graphs
 from torch_utils.seeding import seed_torch
 from torch_utils.stats import Stats
 from torch_utils.transfer import send
@@ -39,6 +42,13 @@ class Phase(enum.IntEnum):
     R1 = 3
 
 
+class Found(NamedTuple):
+    """What a micro-batch tells beside its gradients."""
+
+    reports: dict[str, Tensor]  # for the statistics, any shape
+    sums: Tensor | None         # is added over the micro-batches of all processes
+
+
 class Steps:
     """The updates of a run.
 
@@ -52,114 +62,143 @@ class Steps:
 
     def __init__(self, config: TrainConfig, state: State, world: World, stats: Stats, labels: Tensor) -> None:
         self._config, self._state, self._world, self._stats = config, state, world, stats
-        self._labels = labels
+        self._labels = send(labels, world.device)
+        self._strength = torch.zeros((), dtype=torch.float64, device=world.device)  # of augmentation
         self._gradients = _gradients(state, world)
-        self._microbatches = config.batch // config.batch_gpu  # over all processes
+        self._ends_batch = True
+        self._graphs = Graphs(world.device, on=config.graphs)
+        kinds = {Phase.GENERATOR: (self._generator, self._move_G),
+                 Phase.PATH_LENGTH: (self._path_length, self._move_pl),
+                 Phase.DISCRIMINATOR: (self._discriminator, self._move_D), Phase.R1: (self._r1, self._move_r1)}
+        self._add, self._move = ({phase: self._graphs.recorded(kind[part]) for phase, kind in kinds.items()}
+                                 for part in (0, 1))
 
     def generator(self, batch: Sequence[Microbatch]) -> None:
         """Non-saturating loss on augmented fakes; also moves `w_avg`."""
-        state = self._state
-        moments = []
-        with self._gradients[Phase.GENERATOR] as gradients:
-            for micro in batch:
-                images, c, ws = self._fakes(Phase.GENERATOR, micro.offset, len(micro.images))
-                moments.append(state.G.mapping.w_sums(ws, c))
-                logits = state.D(state.augment(images, state.p), c)
-                loss = losses.generator_loss(logits)
-                self._report("loss/G", loss)
-                self._report("logits/fake", logits)
-                gradients.backward(loss.sum() / self._config.batch, last=micro is batch[-1])
-            sums = self._update(state.opt_G, gradients, "G", torch.stack(moments).sum(dim=0))
-        state.G.mapping.update_w_avg(sums)
+        self._step(Phase.GENERATOR, batch)
 
     def path_length(self, batch: Sequence[Microbatch]) -> None:
         """Path length regularisation on part of each micro-batch; the gradient is multiplied by the interval."""
-        state, cfg = self._state, self._config.path_length
-        mean_sum = torch.zeros_like(state.pl_mean)
-        with self._gradients[Phase.PATH_LENGTH] as gradients:
-            for micro in batch:
-                n = max(len(micro.images) // cfg.batch_shrink, 1)
-                images, _, ws = self._fakes(Phase.PATH_LENGTH, micro.offset, n)
-                noise = torch.randn_like(images) / (images.shape[2] * images.shape[3]) ** 0.5
-                lengths = losses.path_lengths(images, ws, noise)
-                penalty, _ = losses.path_length_penalty(lengths, state.pl_mean, decay=cfg.decay)
-                self._report("loss/path_length", penalty)
-                mean_sum += lengths.detach().mean()
-                gradients.backward(penalty.mean() * (cfg.weight * cfg.interval / self._microbatches),
-                                   last=micro is batch[-1])
-            mean_sum = self._update(state.opt_G, gradients, "G", mean_sum)
-        state.pl_mean.lerp_(mean_sum / self._microbatches, cfg.decay)
+        self._step(Phase.PATH_LENGTH, batch)
 
     def discriminator(self, batch: Sequence[Microbatch]) -> None:
         """Logistic loss on augmented fakes and reals; also counts the signs that drive ADA."""
-        state = self._state
-        signs = torch.zeros_like(state.sign_sums)
-        with self._gradients[Phase.DISCRIMINATOR] as gradients:
-            for micro in batch:
-                with torch.no_grad():
-                    fakes, c, _ = self._fakes(Phase.DISCRIMINATOR, micro.offset, len(micro.images))
-                fake_logits = state.D(state.augment(fakes, state.p), c)
-                fake_loss = losses.discriminator_fake_loss(fake_logits)
-                gradients.backward(fake_loss.sum() / self._config.batch, last=False)
-                real_logits = state.D(state.augment(micro.images, state.p), self._one_hot(micro.labels))
-                real_loss = losses.discriminator_real_loss(real_logits)
-                gradients.backward(real_loss.sum() / self._config.batch, last=micro is batch[-1])
-                self._report("loss/D", fake_loss.detach() + real_loss.detach())
-                self._report("logits/real", real_logits)
-                signs += torch.stack([real_logits.detach().sign().sum(),
-                                      torch.full((), len(real_logits), device=signs.device)]).to(signs)
-            signs = self._update(state.opt_D, gradients, "D", signs)
-        state.sign_sums += signs
+        self._step(Phase.DISCRIMINATOR, batch)
 
     def r1(self, batch: Sequence[Microbatch]) -> None:
         """Gradient penalty with respect to the unaugmented reals; the gradient is multiplied by the interval."""
-        state, cfg = self._state, self._config.r1
-        with self._gradients[Phase.R1] as gradients:
-            for micro in batch:
-                seed_torch(self._config.seed, state.nimg + micro.offset, Phase.R1)
-                images = micro.images.detach().requires_grad_(True)
-                logits = state.D(state.augment(images, state.p), self._one_hot(micro.labels))
-                penalty = losses.r1_penalty(logits, images)
-                self._report("loss/r1_penalty", penalty)
-                gradients.backward(penalty.sum() * (cfg.gamma * cfg.interval / self._config.batch),
-                                   last=micro is batch[-1])
-            self._update(state.opt_D, gradients, "D")
+        self._step(Phase.R1, batch)
 
-    def _fakes(self, phase: Phase, offset: int, n: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return images [n, C, H, W], their labels one-hot, and ws [n, L, D], drawn for a place in the stream."""
-        config, G = self._config, self._state.G
-        seed_torch(config.seed, self._state.nimg + offset, phase)
+    def _step(self, phase: Phase, batch: Sequence[Microbatch]) -> None:
+        """Gather the gradients of a batch, of all processes, and move the weights."""
+        state, add = self._state, self._add[phase]
+        self._strength.fill_(state.p)
+        with self._gradients[phase] as gradients:
+            sums: list[Tensor] = []
+            for micro in batch:
+                seed_torch(self._config.seed, state.nimg + micro.offset, phase)
+                # A record cannot tell the processes that gradients are complete: they are sent after it.
+                self._ends_batch = micro is batch[-1] and not self._graphs.on
+                found: Found = add(micro.images, send(micro.labels, self._world.device))
+                for name, values in found.reports.items():
+                    self._stats.add(name, values)
+                sums += [] if found.sums is None else [found.sums]
+            total = gradients.reduce(torch.stack(sums).sum(dim=0) if sums else None)
+            not_finite = self._move[phase](total)
+        self._stats.add("nonfinite/G" if phase <= Phase.PATH_LENGTH else "nonfinite/D", not_finite)
+
+    def _generator(self, images: Tensor, _: Tensor) -> Found:
+        fakes, c, ws = self._fakes(len(images))
+        logits = self._state.D(self._augmented(fakes), c)
+        loss = losses.generator_loss(logits)
+        self._backward(Phase.GENERATOR, loss.sum() / self._config.batch)
+        return Found({"loss/G": loss.detach(), "logits/fake": logits.detach()}, self._state.G.mapping.w_sums(ws, c))
+
+    def _move_G(self, w_sums: Tensor) -> Tensor:
+        not_finite = self._update(self._state.opt_G, Phase.GENERATOR)
+        self._state.G.mapping.update_w_avg(w_sums)
+        return not_finite
+
+    def _path_length(self, images: Tensor, _: Tensor) -> Found:
+        state, cfg = self._state, self._config.path_length
+        fakes, _, ws = self._fakes(max(len(images) // cfg.batch_shrink, 1))
+        noise = torch.randn_like(fakes) / (fakes.shape[2] * fakes.shape[3]) ** 0.5
+        lengths = losses.path_lengths(fakes, ws, noise)
+        penalty, _ = losses.path_length_penalty(lengths, state.pl_mean, decay=cfg.decay)
+        self._backward(Phase.PATH_LENGTH, penalty.mean() * (cfg.weight * cfg.interval / self._microbatches))
+        return Found({"loss/path_length": penalty.detach()}, lengths.detach().mean())
+
+    def _move_pl(self, mean_sum: Tensor) -> Tensor:
+        self._state.pl_mean.lerp_(mean_sum / self._microbatches, self._config.path_length.decay)
+        return self._update(self._state.opt_G, Phase.PATH_LENGTH)
+
+    def _discriminator(self, images: Tensor, labels: Tensor) -> Found:
+        D, batch = self._state.D, self._config.batch
+        with torch.no_grad():
+            fakes, c, _ = self._fakes(len(images))
+        fake_loss = losses.discriminator_fake_loss(D(self._augmented(fakes), c))
+        self._backward(Phase.DISCRIMINATOR, fake_loss.sum() / batch, more=True)
+        logits = D(self._augmented(images), self._one_hot(labels))
+        real_loss = losses.discriminator_real_loss(logits)
+        self._backward(Phase.DISCRIMINATOR, real_loss.sum() / batch)
+        logits = logits.detach()
+        signs = torch.stack([logits.sign().sum(), torch.full_like(logits[0, 0], len(logits))])
+        return Found({"loss/D": fake_loss.detach() + real_loss.detach(), "logits/real": logits}, signs)
+
+    def _move_D(self, signs: Tensor) -> Tensor:
+        self._state.sign_sums += signs
+        return self._update(self._state.opt_D, Phase.DISCRIMINATOR)
+
+    def _r1(self, images: Tensor, labels: Tensor) -> Found:
+        cfg = self._config.r1
+        images = images.detach().requires_grad_(True)
+        penalty = losses.r1_penalty(self._state.D(self._augmented(images), self._one_hot(labels)), images)
+        self._backward(Phase.R1, penalty.sum() * (cfg.gamma * cfg.interval / self._config.batch))
+        return Found({"loss/r1_penalty": penalty.detach()}, None)
+
+    def _move_r1(self, _: Tensor) -> Tensor:
+        return self._update(self._state.opt_D, Phase.R1)
+
+    def _fakes(self, n: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return images [n, C, H, W], their labels one-hot, and ws [n, L, D]."""
+        mixing, G, device = self._config.style_mixing, self._state.G, self._world.device
         c = self._one_hot(self._draw_labels(n))
-        z = torch.randn(2 * n, G.z_dim, device=self._world.device)
+        z = torch.randn(2 * n, G.z_dim, device=device)
         ws = G.mapping(z[:n], c)  # [n, L, D]
-        if config.style_mixing > 0 and G.num_ws > 1:
-            crossover = int(torch.randint(1, G.num_ws, ()))
-            if float(torch.rand(())) < config.style_mixing:
-                ws = torch.cat([ws[:, :crossover], G.mapping(z[n:], c)[:, crossover:]], dim=1)
+        if mixing > 0 and G.num_ws > 1:
+            crossover = torch.randint(1, G.num_ws, (), device=device)
+            mixed = (torch.arange(G.num_ws, device=device) >= crossover) & (torch.rand((), device=device) < mixing)
+            ws = torch.where(mixed[:, None], G.mapping(z[n:], c), ws)
         return G.synthesis(ws, noise_mode="random"), c, ws
 
     def _draw_labels(self, n: int) -> Tensor:
         """Return labels of fakes as frequent as in the data, or equally frequent with balanced sampling."""
         if self._config.data.balanced:
-            return torch.randint(len(self._config.data.classes), (n,))
-        return self._labels[torch.randint(len(self._labels), (n,))]
+            return torch.randint(len(self._config.data.classes), (n,), device=self._world.device)
+        return self._labels[torch.randint(len(self._labels), (n,), device=self._world.device)]
 
     def _one_hot(self, labels: Tensor) -> Tensor:
-        """Return labels of the host as float32 [n, classes] on the device."""
-        classes = len(self._config.data.classes)
-        vectors = one_hot(labels, classes).to(torch.float32) if classes else torch.zeros(len(labels), 0)
-        return send(vectors, self._world.device)
+        """Return labels as float32 [n, classes]; [n, 0] without classes."""
+        return (labels[:, None] == torch.arange(len(self._config.data.classes), device=labels.device)).float()
 
-    def _report(self, name: str, values: Tensor) -> None:
-        self._stats.add(name, values)
+    def _augmented(self, images: Tensor) -> Tensor:
+        """Return what D sees of images."""
+        return images if self._config.augment.mode == "off" else self._state.augment(images, self._strength)
 
-    def _update(self, optimizer: torch.optim.Optimizer, gradients: FlatGradients, name: str,
-                further: Tensor | None = None) -> Tensor:
-        """Sum gradients over the processes, replace those that are not finite, and step; return further sums."""
-        sums = gradients.reduce(further)
-        self._report(f"nonfinite/{name}", sanitise_(gradients.flat))
+    @property
+    def _microbatches(self) -> int:
+        """How many make a batch, over all processes."""
+        return self._config.batch // self._config.batch_gpu
+
+    def _backward(self, phase: Phase, loss: Tensor, *, more: bool = False) -> None:
+        """Add the gradients of a scalar; `more` of the same micro-batch will come."""
+        self._gradients[phase].backward(loss, last=self._ends_batch and not more)
+
+    def _update(self, optimizer: torch.optim.Optimizer, phase: Phase) -> Tensor:
+        """Replace gradients that are not finite and step; return 1.0 if there were any."""
+        not_finite = sanitise_(self._gradients[phase].flat)
         optimizer.step()
-        return sums
+        return not_finite
 
 
 def _gradients(state: State, world: World) -> dict[Phase, FlatGradients]:

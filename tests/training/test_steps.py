@@ -7,7 +7,7 @@ import torch
 
 from stylegan_oct.config import TrainConfig
 from stylegan_oct.training.state import State, create_state
-from stylegan_oct.training.steps import Microbatch, Phase, Steps
+from stylegan_oct.training.steps import Microbatch, Steps
 from torch_utils.distributed import World
 from torch_utils.stats import Stats
 
@@ -105,7 +105,7 @@ def test_p_rises_when_D_is_sure_of_the_reals_and_not_otherwise(make_config: Make
 def test_style_mixing_needs_two_latents_only_when_it_mixes(make_config: Make) -> None:
     for share in (0.0, 1.0):
         state, steps, _ = prepare(make_config(style_mixing=share))
-        _, _, ws = steps._fakes(Phase.GENERATOR, 0, 4)
+        _, _, ws = steps._fakes(4)
         same = bool((ws == ws[:, :1]).all())
         assert same == (share == 0.0)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from agreement import train
+from agreement import check_agreement, train
 from rich.console import Console
 
 from stylegan_oct.config import TrainConfig
@@ -30,10 +30,17 @@ def test_no_step_waits_for_the_device(precision: str, monkeypatch: pytest.Monkey
         return run
 
     device = torch.device("cuda", torch.cuda.current_device())
-    train(device, precision=precision, steps=1)  # libraries may wait when they are first used
+    train(device, precision=precision, steps=1, graphs=False)  # libraries may wait when they are first used
     for name in ("generator", "path_length", "discriminator", "r1"):
         monkeypatch.setattr(Steps, name, strictly(getattr(Steps, name)))
-    assert train(device, precision=precision, steps=3).isfinite().all()
+    assert train(device, precision=precision, steps=3, graphs=False).isfinite().all()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "auto"])
+def test_steps_from_records_learn_what_the_plain_ones_do(precision: str) -> None:
+    device = torch.device("cuda", torch.cuda.current_device())
+    check_agreement(lambda rounding: train(device, precision=precision, steps=40, rounding=rounding, graphs=False),
+                    lambda _: train(device, precision=precision, steps=40))
 
 
 def test_prefetched_images_are_those_of_the_host_while_the_device_is_busy() -> None:
