@@ -9,6 +9,7 @@ OUT    ?= runs
 GPUS   ?=
 ARGS   ?=
 CHECKPOINT ?=
+MINUTES ?=
 CLASS  ?=
 SCAN   ?=
 
@@ -19,7 +20,7 @@ RUFF  := --line-length 120 --target-version py311 --select E,F,W,I,B,UP,SIM,D1,D
 COMMON = $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") $(if $(filter file,$(origin OUT)),,--out "$(OUT)")
 PATHS := dnnlib torch_utils stylegan_oct tools tests benchmarks
 
-.PHONY: help install train adapt walk atlas project directions neighbours evaluate export test test-gpu lint kernels bench bench-gpu clean
+.PHONY: help install train adapt walk atlas project directions neighbours evaluate export test test-gpu lint kernels bench bench-gpu gpu-report clean
 
 help:  ## List the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -78,6 +79,11 @@ lint: $(READY)  ## Check style, types and the direction of imports.
 
 test-gpu: $(READY)  ## Run the tests that need a GPU.
 	$(BIN)/python -m pytest -m gpu $(ARGS)
+
+gpu-report:  ## All that a GPU tells in a few minutes, without installing (MINUTES, OUT, PYTHON if there is no .venv).
+	@$(if $(wildcard $(READY)),$(BIN)/python,$(if $(filter file,$(origin PYTHON)),python3,$(PYTHON))) \
+	    -m benchmarks.gpu_report $(if $(MINUTES),--minutes $(MINUTES)) \
+	    $(if $(filter file,$(origin OUT)),,--out "$(OUT)") $(ARGS)
 
 bench-gpu: $(READY)  ## Measure the CUDA kernels, a step at 256 and 512 px, and every lever of the trainer; half an hour.
 	$(BIN)/python -m benchmarks.kernels --resolution 256 --batch 32

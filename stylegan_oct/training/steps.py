@@ -73,6 +73,11 @@ class Steps:
         self._add, self._move = ({phase: self._graphs.recorded(kind[part]) for phase, kind in kinds.items()}
                                  for part in (0, 1))
 
+    @property
+    def uses_records(self) -> bool:
+        """Whether a GPU runs these steps from records, or will."""
+        return self._graphs.on
+
     def generator(self, batch: Sequence[Microbatch]) -> None:
         """Non-saturating loss on augmented fakes; also moves `w_avg`."""
         self._step(Phase.GENERATOR, batch)
