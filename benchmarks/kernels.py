@@ -21,10 +21,12 @@ from torch import Tensor
 
 from torch_utils.ops import _build
 from torch_utils.ops import bias_act as bias_act_module
+from torch_utils.ops import warp2d as warp2d_module
 from torch_utils.ops.bias_act import bias_act
 from torch_utils.ops.dispatch import why_unavailable
 from torch_utils.ops.filters import setup_filter
 from torch_utils.ops.upfirdn2d import upfirdn2d
+from torch_utils.ops.warp2d import warp2d
 from torch_utils.precision import allow_tf32
 
 REPEATS, CALLS = 7, 10
@@ -72,9 +74,15 @@ def gradient_of_bias_act(g: Tensor, y: Tensor, impl: str) -> Tensor:
     return (torch.ops.torch_utils.bias_act_grad if impl == "kernel" else bias_act_module._grad_on_cpu)(g, y, *options)
 
 
+def gradient_of_warp2d(y: Tensor, maps: Tensor, f: Tensor, resolution: int, impl: str) -> Tensor:
+    """Return what the backward pass of the warp computes, by the kernel or by PyTorch."""
+    run = torch.ops.torch_utils.warp2d_adjoint if impl == "kernel" else warp2d_module._adjoint_reference
+    return run(y, maps, f, [resolution, resolution])
+
+
 def ops(resolution: int, batch: int) -> None:
     """Print the ops of training, both dtypes and layouts."""
-    f, wide = setup_filter([1, 3, 3, 1]).cuda(), setup_filter([0.01, -0.02, -0.07, 0.34, 0.79, 0.49] * 2).cuda()
+    f, wide = (setup_filter(taps, separable=True).cuda() for taps in ([1, 3, 3, 1], [0.01, 0.07, 0.34, 0.79] * 3))
     print(f"{resolution} px, batch {batch}: share of a copy's bandwidth")
     print(f"{'':58s} {'kernel':>11s}  kernel   reference  compiled")
     for dtype in (torch.float16, torch.float32):
@@ -92,9 +100,12 @@ def ops(resolution: int, batch: int) -> None:
                 compare(f"up 2 {where}",
                         lambda impl, x=x: upfirdn2d(x, f, up=2, padding=[2, 1, 2, 1], gain=4, impl=impl), x)
                 compare(f"down 2 {where}", lambda impl, x=x: upfirdn2d(x, f, down=2, padding=1, impl=impl), x)
-    x = torch.randn(batch, 1, 2 * resolution, 2 * resolution, device="cuda")
-    compare("12 taps, up 2, float32", lambda impl: upfirdn2d(x, wide, up=2, padding=[6, 5, 6, 5], impl=impl), x)
-    compare("12 taps, down 2, float32", lambda impl: upfirdn2d(x, wide, down=2, padding=[6, 5, 6, 5], impl=impl), x)
+    images = torch.randn(batch, 1, resolution, resolution, device="cuda")
+    turned = torch.tensor([[0.9, 0.4, -80.0], [-0.4, 0.9, 150.0]], device="cuda").expand(batch, 2, 3).contiguous()
+    size = (2 * resolution + 12,) * 2
+    compare("warp", lambda impl: warp2d(images, turned, wide, size=size, impl=impl), images)
+    sampled = torch.randn(batch, 1, *size, device="cuda")
+    compare("its gradient", lambda impl: gradient_of_warp2d(sampled, turned, wide, resolution, impl), sampled)
 
 
 def overhead() -> None:

@@ -7,18 +7,17 @@ from torch import Tensor, nn
 
 from dnnlib.errors import ConfigError
 from stylegan_oct.networks.layers import (
-    RESAMPLE_TAPS,
     Architecture,
     Conv2dLayer,
     FullyConnectedLayer,
     MixedPrecisionBlock,
     as_float32,
     fp16_blocks,
+    register_resampling,
 )
 from stylegan_oct.networks.mapping import MappingNetwork
 from stylegan_oct.networks.sizes import block_resolutions, channels_at
 from torch_utils.checks import assert_shape
-from torch_utils.ops.filters import setup_filter
 from torch_utils.ops.upfirdn2d import downsample2d
 
 
@@ -31,13 +30,13 @@ class DiscriminatorBlock(MixedPrecisionBlock):
         is_first: it has the image's resolution.
     """
 
-    resample_filter: Tensor
+    resample_taps: Tensor
 
     def __init__(self, in_channels: int, out_channels: int, *, img_channels: int, is_first: bool,
                  architecture: Architecture, in_half: bool, conv_clamp: float | None) -> None:
         super().__init__(in_half)
         self.architecture = architecture
-        self.register_buffer("resample_filter", setup_filter(RESAMPLE_TAPS))
+        register_resampling(self)
         self.has_fromrgb = is_first or architecture == "skip"
         if self.has_fromrgb:
             self.fromrgb = Conv2dLayer(img_channels, in_channels, 1, activation="lrelu", conv_clamp=conv_clamp)
@@ -64,7 +63,7 @@ class DiscriminatorBlock(MixedPrecisionBlock):
             y = self.fromrgb(self.enter(img, force_fp32=force_fp32))
             x = y if x is None else x + y
         if self.architecture == "skip":
-            img = downsample2d(img, self.resample_filter)
+            img = downsample2d(img, self.resample_taps)
         if self.architecture != "resnet":
             return self.conv1(self.conv0(x)), img
         # Half the variance from either branch keeps it at 1.
@@ -104,7 +103,7 @@ class DiscriminatorEpilogue(nn.Module):
         cmap_dim: size of the mapped label; 0 is unconditional.
     """
 
-    resample_filter: Tensor
+    resample_taps: Tensor
 
     def __init__(self, in_channels: int, *, cmap_dim: int, img_channels: int, architecture: Architecture,
                  mbstd_group_size: int | None, mbstd_channels: int, conv_clamp: float | None) -> None:

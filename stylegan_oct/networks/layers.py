@@ -24,6 +24,12 @@ RESAMPLE_TAPS = (1.0, 3.0, 3.0, 1.0)  # SG2, appendix B
 MIN_FP16_RESOLUTION = 8
 
 
+def register_resampling(module: nn.Module) -> None:
+    """Give a module the filter of resampling: its taps along an axis, and for exchange the official buffer, unused."""
+    module.register_buffer("resample_filter", setup_filter(RESAMPLE_TAPS))
+    module.register_buffer("resample_taps", setup_filter(RESAMPLE_TAPS, separable=True), persistent=False)
+
+
 class FullyConnectedLayer(nn.Module):
     """Matrix product, bias and activation.
 
@@ -62,7 +68,7 @@ class Conv2dLayer(nn.Module):
         conv_clamp: bound on the absolute value of the output, times the gain of the call.
     """
 
-    resample_filter: Tensor
+    resample_taps: Tensor
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, *, bias: bool = True,
                  activation: str = "linear", up: int = 1, down: int = 1, conv_clamp: float | None = None) -> None:
@@ -73,13 +79,13 @@ class Conv2dLayer(nn.Module):
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
         self.weight_gain = 1 / math.sqrt(in_channels * kernel_size**2)
         self.act_gain = math.sqrt(2) if activation == "lrelu" else 1.0
-        self.register_buffer("resample_filter", setup_filter(RESAMPLE_TAPS))
+        register_resampling(self)
 
     def forward(self, x: Tensor, *, gain: float = 1.0) -> Tensor:
         """Return [N, out_channels, H * up / down, W * up / down], in the dtype of x; `gain` scales it."""
         w = self.weight * self.weight_gain
         # As SG2 upsampled by a transposed convolution, whose kernel is not flipped.
-        y = conv2d_resample(x, w, self.resample_filter, up=self.up, down=self.down, padding=self.padding,
+        y = conv2d_resample(x, w, self.resample_taps, up=self.up, down=self.down, padding=self.padding,
                             flip_weight=self.up == 1)
         clamp = None if self.conv_clamp is None else self.conv_clamp * gain
         return bias_act(y, self.bias, act=self.activation, gain=self.act_gain * gain, clamp=clamp)

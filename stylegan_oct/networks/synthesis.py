@@ -7,20 +7,19 @@ import torch
 from torch import Tensor, nn
 
 from stylegan_oct.networks.layers import (
-    RESAMPLE_TAPS,
     Architecture,
     Conv2dLayer,
     FullyConnectedLayer,
     MixedPrecisionBlock,
     as_float32,
     fp16_blocks,
+    register_resampling,
 )
 from stylegan_oct.networks.modulation import modulated_conv2d
 from stylegan_oct.networks.sizes import block_resolutions, channels_at
 from torch_utils.checks import assert_shape
 from torch_utils.ops.bias_act import bias_act
 from torch_utils.ops.conv2d import conv2d
-from torch_utils.ops.filters import setup_filter
 from torch_utils.ops.upfirdn2d import upsample2d
 
 NoiseMode = Literal["random", "const", "none"]
@@ -32,7 +31,7 @@ class SynthesisLayer(nn.Module):
     """Modulated 3x3 convolution, noise, bias and leaky ReLU."""
 
     noise_const: Tensor
-    resample_filter: Tensor
+    resample_taps: Tensor
 
     def __init__(self, in_channels: int, out_channels: int, *, w_dim: int, resolution: int, up: int = 1,
                  conv_clamp: float | None = None) -> None:
@@ -42,13 +41,13 @@ class SynthesisLayer(nn.Module):
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 3, 3))
         self.noise_strength = nn.Parameter(torch.zeros(()))
         self.bias = nn.Parameter(torch.zeros(out_channels))
-        self.register_buffer("resample_filter", setup_filter(RESAMPLE_TAPS))
+        register_resampling(self)
         self.register_buffer("noise_const", torch.randn(resolution, resolution))
 
     def forward(self, x: Tensor, w: Tensor, *, noise_mode: NoiseMode, gain: float = 1.0) -> Tensor:
         """Return [N, out_channels, R, R] for x [N, in_channels, R / up, R / up] and w [N, w_dim]."""
         y = modulated_conv2d(x, self.weight, self.affine(w), noise=self._noise(x, noise_mode), up=self.up, padding=1,
-                             resample_filter=self.resample_filter, flip_weight=self.up == 1)
+                             resample_filter=self.resample_taps, flip_weight=self.up == 1)
         clamp = None if self.conv_clamp is None else self.conv_clamp * gain
         return bias_act(y, self.bias, act="lrelu", gain=math.sqrt(2) * gain, clamp=clamp)
 
@@ -178,14 +177,14 @@ class SynthesisBlock(MixedPrecisionBlock):
         speckle: the last one ends with a `SpeckleLayer`.
     """
 
-    resample_filter: Tensor
+    resample_taps: Tensor
 
     def __init__(self, in_channels: int, out_channels: int, *, w_dim: int, resolution: int, img_channels: int,
                  is_last: bool, architecture: Architecture, in_half: bool, conv_clamp: float | None,
                  speckle: bool = False) -> None:
         super().__init__(in_half)
         self.in_channels, self.architecture = in_channels, architecture
-        self.register_buffer("resample_filter", setup_filter(RESAMPLE_TAPS))
+        register_resampling(self)
         if in_channels == 0:
             self.const = nn.Parameter(torch.randn(out_channels, resolution, resolution))
         else:
@@ -222,7 +221,7 @@ class SynthesisBlock(MixedPrecisionBlock):
             x = self.conv1(x, ws[:, 1], noise_mode=noise_mode, gain=gain)
             x = x if shortcut is None else x + shortcut
         if img is not None:
-            img = upsample2d(img, self.resample_filter)
+            img = upsample2d(img, self.resample_taps)
         if self.has_torgb:
             y = self.torgb(x, ws[:, -1]).to(torch.float32, memory_format=torch.contiguous_format)
             img = y if img is None else img + y

@@ -35,7 +35,11 @@ UPFIRDN = [
     (torch.float32, (12,), (1, 1), (2, 2), False), (torch.float64, (5,), (3, 3), (2, 2), False),
     (torch.float16, (4, 4), (2, 2), (1, 1), True), (torch.float32, (4, 4), (1, 1), (2, 2), True),
     (torch.bfloat16, (2, 3), (1, 2), (2, 1), True), (torch.float32, (12,), (2, 2), (1, 1), True),
-    (torch.float32, (17, 9), (2, 1), (1, 3), False)]
+    (torch.float32, (17, 9), (2, 1), (1, 3), False),
+    # Marches.
+    (torch.float16, (4,), (1, 1), (1, 1), True), (torch.float32, (4,), (2, 2), (1, 1), True),
+    (torch.bfloat16, (4,), (1, 1), (2, 2), True), (torch.float64, (3,), (3, 2), (1, 1), True),
+    (torch.float32, (4,), (1, 1), (3, 1), True), (torch.float16, (2,), (2, 1), (1, 2), True)]
 
 
 @pytest.mark.parametrize("dtype, filter_shape, up, down, last", UPFIRDN)

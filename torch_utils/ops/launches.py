@@ -18,6 +18,8 @@ PACK_BYTES = 16
 SHARED_BYTES = 48 * 1024     # of a block, without asking for more
 MOST_TAPS = 64               # of a filter that is unrolled; 12 x 12 of a separable one are 24
 MOST_SUMS = 64               # numbers that a thread sums up in registers
+MOST_ROWS = 4                # that a march keeps in registers
+MARCHES = 1 << 18            # threads that are enough for a march to be long
 UNROLL = 4                   # as in bias_act.cu
 
 
@@ -97,6 +99,7 @@ def upfirdn2d_launch(y: Tensor, x: Tensor, f: Tensor, *, up: Sequence[int], down
     same = x.is_contiguous(memory_format=torch.channels_last) if last else x.is_contiguous()
     layout = ("channels" if last else "planes") if same and (
         f.ndim == 1 or shape[0] * shape[1] <= MOST_TAPS) else "any"
+    assert f.ndim == 2 or is_separable_launch(x, up, down, len(f))
     pack = PACK_BYTES // x.element_size()
     if (c if last else w) % pack or x.data_ptr() % PACK_BYTES or (last and y.data_ptr() % PACK_BYTES):
         pack = 1
@@ -104,15 +107,20 @@ def upfirdn2d_launch(y: Tensor, x: Tensor, f: Tensor, *, up: Sequence[int], down
     geometry = _upfirdn2d_geometry(str(x.dtype), layout, f.ndim == 1, tuple(up), tuple(down), shape, phase, pack,
                                    _power_of_two(ow), _power_of_two(oh))
     run_x, run_y = geometry.run
+    chunks = 0
     if geometry.layout == "planes":
         lanes_x, lanes_y, lanes_p = geometry.lanes
         blocks = (math.ceil(ow / (lanes_x * run_x)) * math.ceil(oh / (lanes_y * run_y)) * math.ceil(n * c / lanes_p))
+    elif geometry.march:
+        strips = n * (c // pack) * math.ceil(ow / run_x)
+        chunks = max(min(strips * math.ceil(oh / geometry.march) // MARCHES, math.ceil(oh / geometry.march)), 1)
+        blocks = math.ceil(strips * math.ceil(oh / (geometry.march * chunks)) / THREADS)
     elif geometry.layout == "channels":
         blocks = math.ceil(n * (c // pack) * math.ceil(oh / run_y) * math.ceil(ow / run_x) / THREADS)
     else:
         blocks = math.ceil(y.numel() / THREADS)
-    parameters = struct.pack("@PPPqqqqqq4q4qqqdi0q", _address(y), _address(x), _address(f), n, c, h, w, oh, ow,
-                             *x.stride(), *y.stride(), padding[0], padding[2], gain, flip_filter)
+    parameters = struct.pack("@PPPqqqqqq4q4qqqdii", _address(y), _address(x), _address(f), n, c, h, w, oh, ow,
+                             *x.stride(), *y.stride(), padding[0], padding[2], gain, flip_filter, chunks)
     return Launch(geometry.variant, blocks, parameters)
 
 
@@ -136,8 +144,11 @@ def warp2d_launch(y: Tensor, x: Tensor, maps: Tensor, f: Tensor, *, adjoint: boo
 
 def is_separable_launch(x: Tensor, up: Sequence[int], down: Sequence[int], taps: int) -> bool:
     """Return whether one launch can filter along both axes with the same taps, or two are needed."""
-    # Of float64 too few numbers fit into a block's memory.
-    return x.is_contiguous() and x.dtype != torch.float64 and taps * max(*up, *down) <= MOST_TAPS
+    if x.is_contiguous():
+        # Of float64 too few numbers fit into a block's memory.
+        return x.dtype != torch.float64 and taps * max(*up, *down) <= MOST_TAPS
+    marches = all(taps <= MOST_ROWS * u and 1 in (u, d) for u, d in zip(up, down, strict=True))
+    return marches and x.numel() < 2**31 and x.is_contiguous(memory_format=torch.channels_last)
 
 
 @dataclass(frozen=True)
@@ -146,6 +157,7 @@ class _Geometry:
     layout: str
     run: tuple[int, int]
     lanes: tuple[int, int, int]
+    march: int = 0             # rows of outputs between two turns of a march's loop; 0: it is none
 
 
 @functools.cache
@@ -153,8 +165,15 @@ def _upfirdn2d_geometry(dtype: str, layout: str, separable: bool, up: tuple[int,
                         shape: tuple[int, int], phase: tuple[int, int], pack: int, width: int,
                         height: int) -> _Geometry:
     """Return the cut of the work into threads and blocks; `width` and `height` are rounded up to powers of two."""
-    run, lanes = (1, 1), (1, 1, THREADS)
-    if layout == "channels":
+    run, lanes, march = (1, 1), (1, 1, THREADS), 0
+    rows: list[tuple[str, str]] = []
+    if layout == "channels" and separable:
+        run = (up[0], up[1])
+        lead = _lead(up[1], down[1], shape[0], phase[1])
+        chunk = math.lcm(lead + 1, down[1])
+        march = chunk * up[1] // down[1]
+        rows = [("LEAD", str(lead)), ("CHUNK", str(chunk))]
+    elif layout == "channels":
         run = (max(4 // down[0], 1), max(2 // down[1], 1))
         run = (_multiple(run[0], up[0]), _multiple(run[1], up[1]))
         while run[0] * run[1] * pack > MOST_SUMS and run[0] > up[0]:
@@ -178,7 +197,15 @@ def _upfirdn2d_geometry(dtype: str, layout: str, separable: bool, up: tuple[int,
         definitions += [(f"LANES_{axis}", str(count)) for axis, count in zip("XYP", lanes, strict=True)]
     if separable:
         definitions.append(("SEPARABLE", ""))
-    return _Geometry(Variant("upfirdn2d", tuple(definitions)), layout, run, lanes)
+    return _Geometry(Variant("upfirdn2d", tuple(definitions + rows)), layout, run, lanes, march)
+
+
+def _lead(up: int, down: int, taps: int, phase: int) -> int:
+    """Return how many inputs come between the first and the last that outputs made at the same time see.
+
+    Output j is made when input j * down // up + lead is there, and sees no input before j * down // up.
+    """
+    return max(0, *((taps - 1 - phase + j * down) // up - j * down // up for j in range(up)))
 
 
 def _tile(dtype: str, separable: bool, up: tuple[int, ...], down: tuple[int, ...], shape: tuple[int, int],

@@ -36,7 +36,7 @@ def fast_paths() -> Iterator[Variant]:
     """Yield the variants that training runs, some of them more than once."""
     for dtype, form in itertools.product((torch.float16, torch.bfloat16, torch.float32), FORMATS):
         for (taps, up, down, padding), size in itertools.product(RESAMPLING, (8, 16, 32, 64, 128)):
-            yield _resampling(torch.ones(taps, taps), size, up, down, padding, dtype, form)
+            yield _resampling(torch.ones(taps), size, up, down, padding, dtype, form)
         x = torch.empty(1, CHANNELS, 8, 8, dtype=dtype).contiguous(memory_format=form)
         b = torch.empty(CHANNELS, dtype=dtype)
         for act, clamp, bias in itertools.product(("lrelu", "linear"), (None, 256.0), (b, None)):

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from torch_utils.ops._build import launch
 from torch_utils.ops.dispatch import Impl, kernels_run, use_reference
+from torch_utils.ops.filters import SEPARABLE_FROM
 from torch_utils.ops.launches import is_separable_launch, upfirdn2d_launch
 from torch_utils.ops.operator import Operator
 
@@ -73,6 +74,8 @@ def _reference(x: Tensor, f: Tensor | None, up: Sequence[int], down: Sequence[in
     # Half precision has no fast depthwise convolution on CPUs.
     dtype = torch.float32 if x.device.type == "cpu" and x.dtype in (torch.float16, torch.bfloat16) else x.dtype
     y, f = x.to(dtype), f.to(dtype)
+    if f.ndim == 1 and len(f) < SEPARABLE_FROM:
+        f = torch.outer(f, f)
     scaled = f if gain == 1 else f * gain
     if f.ndim == 2:
         y = _filter(y, scaled, up, down, padding, flip_filter)

@@ -10,10 +10,11 @@
 // Defined by whoever compiles:
 //   UP_X, UP_Y, DOWN_X, DOWN_Y, FILTER_W, FILTER_H, PHASE_X, PHASE_Y
 //   LAYOUT_planes    contiguous images, a tile of them in shared memory
-//   LAYOUT_channels  channels last, a pack of channels a thread
+//   LAYOUT_channels  channels last, a pack of channels a thread; where SEPARABLE a thread marches down its columns
 //   LAYOUT_any       any strides and sizes, an output a thread
-//   SEPARABLE        f holds FILTER_W taps for x and then for y (FILTER_H = FILTER_W); LAYOUT_planes
+//   SEPARABLE        f holds FILTER_W taps for x and then for y (FILTER_H = FILTER_W)
 //   RUN_X, RUN_Y     outputs of a thread along each axis, multiples of UP_X and UP_Y
+//   LEAD, CHUNK      of a march: rows that an output sees before its last, and rows between two turns of its loop
 //   LANES_X, LANES_Y, LANES_P   threads of a block along x, y and planes; LAYOUT_planes
 //   THREADS, PACK, INDEX (a type that counts the elements), SCALAR_<dtype>
 #include "scalar.cuh"
@@ -28,6 +29,7 @@ struct Params {
     long long pad_x, pad_y; // before
     double gain;
     int correlate;          // 0: the filter is turned round
+    int chunks;             // turns of a march
 };
 
 __device__ __forceinline__ compute_t tap(const Params& p, int ky, int kx) {
@@ -79,6 +81,99 @@ extern "C" __global__ void LAUNCH_BOUNDS(THREADS) upfirdn2d(Params p) {
     }
     p.y[n * p.y_stride[0] + c * p.y_stride[1] + oy * p.y_stride[2] + ox * p.y_stride[3]]
         = to_scalar(sum * compute_t(p.gain));
+}
+
+#elif defined(LAYOUT_channels) && defined(SEPARABLE)
+// A march: each row of inputs is read once, filtered along x, and kept in registers for the outputs that see it, of
+// which each is the sum of FILTER_H / UP_Y kept rows. All but the loop over CHUNK rows is unrolled, so that the place of
+// a row among those that are kept is known to the compiler.
+const int WINDOW = LEAD + 1;
+const int CHUNK_OUT = CHUNK * UP_Y / DOWN_Y;
+
+struct Row { Pack at[RUN_X]; };
+
+__device__ __forceinline__ Row filtered_row(const scalar_t* row, bool inside_y, const bool* inside, unsigned int step,
+                                            const compute_t* taps) {
+    Row result;
+#pragma unroll
+    for (int jx = 0; jx < RUN_X; ++jx)
+#pragma unroll
+        for (int i = 0; i < PACK; ++i) result.at[jx].value[i] = 0;
+    if (!inside_y) return result;
+#pragma unroll
+    for (int tx = 0; tx < SEEN_X; ++tx) {
+        if (!inside[tx]) continue;
+        const Pack pack = load_pack(row + tx * step);
+#pragma unroll
+        for (int jx = 0; jx < RUN_X; ++jx) {
+            const int kx = PHASE_X + tx * UP_X - jx * DOWN_X;
+            if (kx < 0 || kx >= FILTER_W) continue;
+#pragma unroll
+            for (int i = 0; i < PACK; ++i) result.at[jx].value[i] += taps[kx] * pack.value[i];
+        }
+    }
+    return result;
+}
+
+extern "C" __global__ void LAUNCH_BOUNDS(THREADS) upfirdn2d(Params p) {
+    const unsigned int channels = p.channels, packs = channels / PACK, width = p.width, height = p.height;
+    const unsigned int out_width = p.out_width, out_height = p.out_height, strip = p.chunks * CHUNK_OUT;
+    const unsigned int runs = (out_width + RUN_X - 1) / RUN_X, strips = (out_height + strip - 1) / strip;
+    unsigned int rest = blockIdx.x * THREADS + threadIdx.x;
+    const unsigned int c = rest % packs * PACK; rest /= packs;
+    const unsigned int ox = rest % runs * RUN_X; rest /= runs;
+    unsigned int oy = rest % strips * strip; rest /= strips;
+    if (rest >= p.images) return;
+    const int ix = int(first_x(p, ox));
+    int iy = int(first_y(p, oy));
+    bool inside[SEEN_X > 0 ? SEEN_X : 1];
+#pragma unroll
+    for (int tx = 0; tx < SEEN_X; ++tx) inside[tx] = ix + tx >= 0 && ix + tx < int(width);
+    compute_t taps[FILTER_W];
+#pragma unroll
+    for (int k = 0; k < FILTER_W; ++k) taps[k] = compute_t(p.f[p.correlate ? k : FILTER_W - 1 - k]);
+    const long long step_y = static_cast<long long>(width) * channels;
+    const scalar_t* from = p.x + ((static_cast<long long>(rest) * height + iy) * width + ix) * channels + c;
+    scalar_t* to = p.y + ((static_cast<long long>(rest) * out_height + oy) * out_width + ox) * channels + c;
+    Row rows[WINDOW];
+#pragma unroll
+    for (int t = 0; t < LEAD; ++t) {
+        rows[t] = filtered_row(from, iy >= 0 && iy < int(height), inside, channels, taps);
+        from += step_y;
+        ++iy;
+    }
+#pragma unroll 1
+    for (int chunk = 0; chunk < p.chunks && oy < out_height; ++chunk) {
+#pragma unroll
+        for (int t = 0; t < CHUNK; ++t) {  // row LEAD + t of this chunk; an output is made when all that it sees is there
+            rows[(LEAD + t) % WINDOW] = filtered_row(from, iy >= 0 && iy < int(height), inside, channels, taps);
+            from += step_y;
+            ++iy;
+#pragma unroll
+            for (int jy = 0; jy < CHUNK_OUT; ++jy) {
+                if (jy * DOWN_Y / UP_Y != t || oy + jy >= out_height) continue;
+#pragma unroll
+                for (int jx = 0; jx < RUN_X; ++jx) {
+                    if (ox + jx >= out_width) continue;
+                    Pack sum;
+#pragma unroll
+                    for (int i = 0; i < PACK; ++i) sum.value[i] = 0;
+#pragma unroll
+                    for (int seen = t; seen <= t + LEAD; ++seen) {
+                        const int ky = PHASE_Y + seen * UP_Y - jy * DOWN_Y;
+                        if (ky < 0 || ky >= FILTER_H) continue;
+#pragma unroll
+                        for (int i = 0; i < PACK; ++i) sum.value[i] += taps[ky] * rows[seen % WINDOW].at[jx].value[i];
+                    }
+#pragma unroll
+                    for (int i = 0; i < PACK; ++i) sum.value[i] *= compute_t(p.gain);
+                    store_pack(to + (jy * out_width + jx) * channels, sum);
+                }
+            }
+        }
+        oy += CHUNK_OUT;
+        to += CHUNK_OUT * static_cast<long long>(out_width) * channels;
+    }
 }
 
 #elif defined(LAYOUT_channels)
