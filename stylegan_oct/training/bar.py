@@ -17,12 +17,13 @@ class Bar:
 
     Args:
         stages: of the run.
+        costs: what an image of each stage costs, in any unit.
         nimg: images shown when it begins or goes on.
         console: where it goes.
     """
 
-    def __init__(self, stages: Sequence[TrainConfig], nimg: int, console: Console) -> None:
-        self._stages, self._console = stages, console
+    def __init__(self, stages: Sequence[TrainConfig], costs: Sequence[float], nimg: int, console: Console) -> None:
+        self._stages, self._costs, self._console = stages, costs, console
         self._total = stages[-1].total_nimg
         self._bar = Progress(TextColumn("{task.description}"), BarColumn(bar_width=20),
                              TextColumn("{task.fields[text]}"), console=console) if console.is_terminal else None
@@ -55,8 +56,10 @@ class Bar:
 
     def _line(self, nimg: int, losses: str) -> str:
         rate = (nimg - self._first) / max(time.monotonic() - self._start, 1e-9)
-        left = format_seconds(work_left(self._stages, nimg) / rate) if rate else "?"
-        stage = f"{stage_at(self._stages, nimg).data.resolution} px  " if len(self._stages) > 1 else ""
+        here = stage_at(self._stages, nimg)
+        cost = self._costs[self._stages.index(here)]
+        left = format_seconds(work_left(self._stages, self._costs, nimg) / cost / rate) if rate else "?"
+        stage = f"{here.data.resolution} px  " if len(self._stages) > 1 else ""
         return f"{nimg / 1000:.1f}/{self._total / 1000:g} kimg  {stage}{rate:.1f} images/s  {left} left{losses}"
 
 
@@ -65,15 +68,11 @@ def stage_at(stages: Sequence[TrainConfig], nimg: int) -> TrainConfig:
     return next((stage for stage in stages if nimg <= stage.total_nimg), stages[-1])
 
 
-def work_left(stages: Sequence[TrainConfig], nimg: int) -> float:
-    """Return what is left to do, in images of the present stage.
-
-    The time of an image is taken to grow with the numbers in its feature maps, which most of a step reads and writes.
-    """
-    here = stage_at(stages, nimg)
+def work_left(stages: Sequence[TrainConfig], costs: Sequence[float], nimg: int) -> float:
+    """Return what is left to do, in the unit of the costs of an image."""
     work, begin = 0.0, nimg
-    for stage in stages:
+    for stage, cost in zip(stages, costs, strict=True):
         if stage.total_nimg > begin:
-            work += (stage.total_nimg - begin) * stage.feature_numbers() / here.feature_numbers()
+            work += (stage.total_nimg - begin) * cost
             begin = stage.total_nimg
     return work

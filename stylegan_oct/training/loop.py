@@ -4,7 +4,7 @@ import contextlib
 import itertools
 import logging
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from dnnlib.rundir import RunDir
 from dnnlib.text import format_seconds
 from stylegan_oct.config import TrainConfig
 from stylegan_oct.data.dataset import ArchiveDataset
-from stylegan_oct.training.bar import Bar, stage_at, work_left
+from stylegan_oct.training.bar import Bar, work_left
 from stylegan_oct.training.monitor import Monitor
 from stylegan_oct.training.quality import Quality
 from stylegan_oct.training.snapshots import Snapshots
@@ -56,9 +56,13 @@ def train(config: TrainConfig, run: RunDir, world: World, console: Console) -> O
     """
     stages = config.stages()
     nimg = _shown(run)
-    with Interrupt() as interrupt, Bar(stages, nimg, console if world.is_first else Console(quiet=True)) as bar:
-        if world.is_first and world.device.type == "cpu" and nimg < config.total_nimg:
-            _announce_cpu(stages, nimg)
+    # Most of a step on a GPU reads and writes feature maps. On a CPU small pictures cost more than these say.
+    on_cpu = world.is_first and world.device.type == "cpu" and nimg < config.total_nimg
+    costs = [estimate_sec_per_image(stage) if on_cpu else stage.feature_numbers() for stage in stages]
+    console = console if world.is_first else Console(quiet=True)
+    with Interrupt() as interrupt, Bar(stages, costs, nimg, console) as bar:
+        if on_cpu:
+            _announce_cpu(work_left(stages, costs, nimg))
         outcome = Outcome(False, nimg, None, None)
         for stage, begin_nimg in zip(stages, [0, *(stage.total_nimg for stage in stages)], strict=False):
             if stage.total_nimg > nimg or stage is stages[-1]:
@@ -165,9 +169,8 @@ def _readable(micros: Iterator[Any]) -> Iterator[Any]:
         raise DataError(str(error).strip().splitlines()[-1].removeprefix("dnnlib.errors.DataError: ")) from None
 
 
-def _announce_cpu(stages: Sequence[TrainConfig], nimg: int) -> None:
+def _announce_cpu(seconds: float) -> None:
     """Say that there is no GPU and how long the rest will take."""
-    seconds = estimate_sec_per_image(stage_at(stages, nimg + 1)) * work_left(stages, nimg + 1)
     message = f"No GPU: training on the CPU with {torch.get_num_threads()} threads, about {format_seconds(seconds)}."
     if seconds > 86400:
         message += (" That is long; a GPU does it in hours. Narrow presets are demo256, small512 and demo (RES=64); a "

@@ -5,22 +5,25 @@ import logging
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from tiny import Killed, tensors, tiny_config, train, write_archive
 
 from dnnlib.errors import ConfigError, DataError
 from dnnlib.logs import read_jsonl
+from dnnlib.text import format_seconds
 from stylegan_oct.config import DataConfig, StageConfig, TrainConfig
 from stylegan_oct.data.dataset import ArchiveDataset, averaged
 from stylegan_oct.model import read_info
 from stylegan_oct.presets import PRESETS, parse_grow
 from stylegan_oct.training import launch, loop, monitor
-from stylegan_oct.training.bar import stage_at, work_left
+from stylegan_oct.training.bar import Bar, stage_at, work_left
 from stylegan_oct.training.state import create_state
 from stylegan_oct.training.transfer import grow_from, start_from
 from torch_utils import checkpoint
@@ -219,14 +222,24 @@ def test_a_start_from_other_weights_does_not_grow_unless_asked_to(grown: Callabl
 
 
 def test_the_time_left_counts_the_stages_to_come() -> None:
-    stages = dataclasses.replace(preset("demo256"), grow=preset("demo256").grow[:1]).stages()
-    small, large = stages
-    first = small.total_nimg
-    ratio = large.feature_numbers() / small.feature_numbers()
-    assert 3 < ratio < 10
-    assert work_left(stages, 0) == pytest.approx(first + (100_000 - first) * ratio)
-    assert work_left(stages, 90_000) == pytest.approx(10_000) and work_left(stages, 100_000) == 0
-    assert stage_at(stages, first) is small and stage_at(stages, first + 8) is large
+    stages = preset("demo256").stages()
+    first, second, last = (stage.total_nimg for stage in stages)
+    costs = [1.0, 1.5, 3.0]
+    assert work_left(stages, costs, 0) == first + 1.5 * (second - first) + 3 * (last - second)
+    assert work_left(stages, costs, last - 10_000) == 30_000 and work_left(stages, costs, last) == 0
+    assert stage_at(stages, first) is stages[0] and stage_at(stages, first + 8) is stages[1]
+
+
+def test_the_line_of_a_stage_foretells_all_stages(capsys: pytest.CaptureFixture[str],
+                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([0.0, 10.0])
+    monkeypatch.setattr(time, "monotonic", lambda: next(times))
+    stages = preset("demo256").stages()
+    bar = Bar(stages, [1.0, 2.0, 4.0], stages[0].total_nimg, Console(width=200))
+    bar.tick(stages[0].total_nimg + 200, "")  # 20 images a second at 128 px, so 10 at 256 px
+    images = [stages[1].total_nimg - stages[0].total_nimg - 200, stages[2].total_nimg - stages[1].total_nimg]
+    left = format_seconds(images[0] / 20 + images[1] / 10)
+    assert f"128 px  20.0 images/s  {left} left" in capsys.readouterr().out
 
 
 def test_a_run_with_other_stages_is_another_run_and_says_so(
