@@ -1,6 +1,5 @@
 """Runs in stages: what a stage begins with, resuming within and between stages, and stages that make no sense."""
 
-import dataclasses
 import logging
 import os
 import subprocess
