@@ -21,10 +21,12 @@ from torch import Tensor
 
 from torch_utils.ops import _build
 from torch_utils.ops import bias_act as bias_act_module
+from torch_utils.ops import layer_end as layer_end_module
 from torch_utils.ops import warp2d as warp2d_module
 from torch_utils.ops.bias_act import bias_act
 from torch_utils.ops.dispatch import why_unavailable
 from torch_utils.ops.filters import setup_filter
+from torch_utils.ops.layer_end import layer_end
 from torch_utils.ops.upfirdn2d import upfirdn2d
 from torch_utils.ops.warp2d import warp2d
 from torch_utils.precision import allow_tf32
@@ -74,6 +76,12 @@ def gradient_of_bias_act(g: Tensor, y: Tensor, impl: str) -> Tensor:
     return (torch.ops.torch_utils.bias_act_grad if impl == "kernel" else bias_act_module._grad_on_cpu)(g, y, *options)
 
 
+def gradient_of_layer_end(x: Tensor, y: Tensor, scale: Tensor, noise: Tensor, impl: str) -> Tensor:
+    """Return what the backward pass of the end of a layer computes, by the kernel or by PyTorch."""
+    run = torch.ops.torch_utils.layer_end_grad if impl == "kernel" else layer_end_module._grad_on_cpu
+    return run(x, y, x, scale, noise, "lrelu", 2 ** 0.5, 256.0)[0]
+
+
 def gradient_of_warp2d(y: Tensor, maps: Tensor, f: Tensor, resolution: int, impl: str) -> Tensor:
     """Return what the backward pass of the warp computes, by the kernel or by PyTorch."""
     run = torch.ops.torch_utils.warp2d_adjoint if impl == "kernel" else warp2d_module._adjoint_reference
@@ -96,6 +104,13 @@ def ops(resolution: int, batch: int) -> None:
                 y = bias_act(x, b, act="lrelu", clamp=256.0)
                 compare(f"its gradient {where}",
                         lambda impl, x=x, y=y: gradient_of_bias_act(x, y, impl), x, y)
+                scale = torch.rand(batch, channels, device="cuda", dtype=dtype)
+                noise, strength = torch.randn_like(x[:, :1]), torch.ones((), device="cuda", dtype=dtype)
+                compare(f"end of a layer {where}",
+                        lambda impl, x=x, b=b, s=scale, n=noise, k=strength: layer_end(
+                            x, b, scale=s, noise=n, strength=k, act="lrelu", clamp=256.0, impl=impl), x)
+                compare(f"its gradient, sums too {where}",
+                        lambda impl, x=x, y=y, s=scale, n=noise: gradient_of_layer_end(x, y, s, n, impl), x, y, x)
                 compare(f"blur {where}", lambda impl, x=x: upfirdn2d(x, f, padding=[2, 1, 2, 1], impl=impl), x)
                 compare(f"up 2 {where}",
                         lambda impl, x=x: upfirdn2d(x, f, up=2, padding=[2, 1, 2, 1], gain=4, impl=impl), x)

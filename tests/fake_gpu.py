@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten, tree_map
 
-from torch_utils.ops import bias_act, upfirdn2d, warp2d
+from torch_utils.ops import bias_act, layer_end, upfirdn2d, warp2d
 from torch_utils.ops.launches import Launch, Variant
 
 aten = torch.ops.aten
@@ -34,6 +34,8 @@ WAITS = {aten._local_scalar_dense, aten.nonzero, aten.masked_select, aten.equal,
          aten.bincount, aten.repeat_interleave}
 ON_GPU = {torch.ops.torch_utils.upfirdn2d: upfirdn2d._on_cuda, torch.ops.torch_utils.bias_act: bias_act._on_cuda,
           torch.ops.torch_utils.bias_act_grad: bias_act._grad_on_cuda,
+          torch.ops.torch_utils.layer_end: layer_end._on_cuda,
+          torch.ops.torch_utils.layer_end_grad: layer_end._grad_on_cuda,
           torch.ops.torch_utils.warp2d: warp2d._on_cuda, torch.ops.torch_utils.warp2d_adjoint: warp2d._adjoint_on_cuda}
 READS = {getattr(Tensor, name) for name in ("tolist", "numpy", "cpu", "__array__", "item")}
 FROM_DATA = {torch.tensor, torch.as_tensor, torch.asarray, torch.from_numpy, Tensor.new_tensor}
@@ -155,7 +157,7 @@ class FakeGpu(TorchFunctionMode):
 
     def __enter__(self) -> "FakeGpu":
         patch = self._patches.setattr
-        for module in (upfirdn2d, bias_act, warp2d):
+        for module in (upfirdn2d, bias_act, warp2d, layer_end):
             patch(module, "kernels_run", lambda: True)
             patch(module, "launch", self._plan)
             patch(module, "use_reference", lambda x, impl: impl == "reference")
@@ -230,7 +232,8 @@ class FakeGpu(TorchFunctionMode):
         result = ON_GPU.get(packet, func)(*inner_args, **inner_kwargs)
         if packet in ON_GPU and self._home == "cpu":  # the planned kernel wrote nothing
             planned, result = result, func(*inner_args, **inner_kwargs)
-            assert planned.dtype == result.dtype and _steps(planned) == _steps(result), (func, planned.stride())
+            for one, other in zip(tree_flatten(planned)[0], tree_flatten(result)[0], strict=True):
+                assert one.dtype == other.dtype and _steps(one) == _steps(other), (func, one.stride(), other.stride())
         if func._schema.is_mutable:
             for x in known.values():
                 x.written = self.stamp()

@@ -15,6 +15,7 @@ from torch_utils.checks import assert_shape
 from torch_utils.ops.bias_act import bias_act
 from torch_utils.ops.conv2d_resample import conv2d_resample
 from torch_utils.ops.filters import setup_filter
+from torch_utils.ops.layer_end import layer_end
 
 Architecture = Literal["orig", "skip", "resnet"]
 # auto: float16 on a GPU, float32 on a CPU; bf16: bfloat16 on either.
@@ -63,7 +64,7 @@ class Conv2dLayer(nn.Module):
     Args:
         in_channels, out_channels, kernel_size: of the convolution.
         bias: add one.
-        activation: of `bias_act`.
+        activation: linear or lrelu.
         up, down: resampling factors, at most one above 1.
         conv_clamp: bound on the absolute value of the output, times the gain of the call.
     """
@@ -88,7 +89,7 @@ class Conv2dLayer(nn.Module):
         y = conv2d_resample(x, w, self.resample_taps, up=self.up, down=self.down, padding=self.padding,
                             flip_weight=self.up == 1)
         clamp = None if self.conv_clamp is None else self.conv_clamp * gain
-        return bias_act(y, self.bias, act=self.activation, gain=self.act_gain * gain, clamp=clamp)
+        return layer_end(y, self.bias, act=self.activation, gain=self.act_gain * gain, clamp=clamp)
 
 
 def normalize_second_moment(x: Tensor) -> Tensor:

@@ -15,11 +15,11 @@ from stylegan_oct.networks.layers import (
     fp16_blocks,
     register_resampling,
 )
-from stylegan_oct.networks.modulation import modulated_conv2d
+from stylegan_oct.networks.modulation import modulated_conv2d_parts
 from stylegan_oct.networks.sizes import block_resolutions, channels_at
 from torch_utils.checks import assert_shape
-from torch_utils.ops.bias_act import bias_act
 from torch_utils.ops.conv2d import conv2d
+from torch_utils.ops.layer_end import layer_end
 from torch_utils.ops.upfirdn2d import upsample2d
 
 NoiseMode = Literal["random", "const", "none"]
@@ -46,18 +46,21 @@ class SynthesisLayer(nn.Module):
 
     def forward(self, x: Tensor, w: Tensor, *, noise_mode: NoiseMode, gain: float = 1.0) -> Tensor:
         """Return [N, out_channels, R, R] for x [N, in_channels, R / up, R / up] and w [N, w_dim]."""
-        y = modulated_conv2d(x, self.weight, self.affine(w), noise=self._noise(x, noise_mode), up=self.up, padding=1,
-                             resample_filter=self.resample_taps, flip_weight=self.up == 1)
+        y, scale = modulated_conv2d_parts(x, self.weight, self.affine(w), up=self.up, padding=1,
+                                          resample_filter=self.resample_taps, flip_weight=self.up == 1)
+        noise = self._noise(x, noise_mode)
         clamp = None if self.conv_clamp is None else self.conv_clamp * gain
-        return bias_act(y, self.bias, act="lrelu", gain=math.sqrt(2) * gain, clamp=clamp)
+        return layer_end(y, self.bias, scale=scale, noise=noise,
+                         strength=None if noise is None else self.noise_strength, act="lrelu",
+                         gain=math.sqrt(2) * gain, clamp=clamp)
 
     def _noise(self, x: Tensor, mode: NoiseMode) -> Tensor | None:
-        """Return what is added to every channel, broadcastable to [N, 1, R, R]."""
+        """Return what is added to every channel, but for its strength: [N, 1, R, R] or [1, 1, R, R]."""
         if mode == "none":
             return None
         if mode == "const":
-            return self.noise_const * self.noise_strength
-        return torch.randn(len(x), 1, self.resolution, self.resolution, device=x.device) * self.noise_strength
+            return self.noise_const.reshape(-1, 1, self.resolution, self.resolution)  # fitted noise is [N, 1, R, R]
+        return torch.randn(len(x), 1, self.resolution, self.resolution, device=x.device)
 
 
 class ToRGBLayer(nn.Module):
@@ -73,8 +76,8 @@ class ToRGBLayer(nn.Module):
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         """Return [N, img_channels, H, W] for x [N, in_channels, H, W] and w [N, w_dim]."""
-        y = modulated_conv2d(x, self.weight, self.affine(w) * self.weight_gain, demodulate=False)
-        return bias_act(y, self.bias, clamp=self.conv_clamp)
+        y, _ = modulated_conv2d_parts(x, self.weight, self.affine(w) * self.weight_gain, demodulate=False)
+        return layer_end(y, self.bias, clamp=self.conv_clamp)
 
 
 class SpeckleLayer(nn.Module):

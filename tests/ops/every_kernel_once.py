@@ -9,6 +9,7 @@ import torch
 
 from torch_utils.ops.bias_act import ACTIVATIONS, bias_act
 from torch_utils.ops.dispatch import Impl
+from torch_utils.ops.layer_end import layer_end
 from torch_utils.ops.upfirdn2d import upfirdn2d
 from torch_utils.ops.warp2d import warp2d
 
@@ -33,6 +34,10 @@ def run_all(device: torch.device, impl: Impl) -> int:
         for act in ACTIVATIONS:
             _twice(bias_act(x, b, act=act, clamp=0.75, impl=impl), x)
             count += 1
+        noise = torch.randn(shape[0], 1, *shape[2:], device=device)
+        scale, strength = torch.rand(shape[:2], device=device), torch.ones((), device=device)
+        _twice(layer_end(x, b, scale=scale, noise=noise, strength=strength, act="lrelu", clamp=0.75, impl=impl), x)
+        count += 1
     maps = torch.tensor([[[1.3, 0.9, -9.0], [-0.8, 1.1, 11.0]]], device=device)
     for shape, dtype in itertools.product(SHAPES, (torch.float32, torch.float64)):
         x = torch.randn(shape, device=device, dtype=dtype, requires_grad=True)

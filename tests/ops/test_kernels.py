@@ -5,7 +5,7 @@ import pytest
 import torch
 from shim_kernels import run_on_cpu
 
-from torch_utils.ops import bias_act, upfirdn2d, warp2d
+from torch_utils.ops import bias_act, layer_end, upfirdn2d, warp2d
 from torch_utils.ops.launches import Launch
 
 # Twice the rounding of the result; float16 and bfloat16 are computed in float32 and rounded once.
@@ -18,7 +18,7 @@ def on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     def run(what: Launch, device: torch.device) -> None:
         run_on_cpu(what)
 
-    for module in (upfirdn2d, bias_act, warp2d):
+    for module in (upfirdn2d, bias_act, warp2d, layer_end):
         monkeypatch.setattr(module, "launch", run)
 
 
@@ -153,6 +153,32 @@ def test_warp2d_and_its_adjoint(dtype: torch.dtype, taps: int, channels: int, sh
         # A place is rounded before it is read at.
         allowed = {torch.float64: 1e-11, torch.float32: 1e-4}[dtype] * max(expected.abs().max().item(), 1.0)
         assert (found.double() - expected).abs().max() <= allowed
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("channels, size, scale, noise, act, clamp", [
+    (16, (9, 11), True, 2, "lrelu", 0.75), (8, (4, 4), True, 1, "lrelu", None), (3, (5, 7), False, 0, "linear", 0.75),
+    (8, (17, 16), False, 0, "lrelu", None), (1, (8, 8), True, 2, "linear", None)])
+def test_layer_end_and_its_gradient(channels: int, size: tuple[int, int], scale: bool, noise: int, act: str,
+                                    clamp: float | None, dtype: torch.dtype) -> None:
+    random = torch.Generator().manual_seed(channels)
+    x, dy = (torch.randn(2, channels, *size, generator=random).to(dtype).contiguous(memory_format=LAST)
+             for _ in range(2))
+    b = torch.randn(channels, generator=random).to(dtype) if channels > 1 else None
+    s = torch.randn(2, channels, generator=random).to(dtype) if scale else None
+    n = torch.randn(noise, 1, *size, generator=random).to(dtype) if noise else None
+    k = torch.tensor(0.7).to(dtype) if noise else None
+    options = (act, 1.3, clamp)
+    exact = [None if each is None else each.double() for each in (x, s, n, k, b)]
+    y = layer_end._by_kernel(x, s, n, k, b, *options)
+    check(y, layer_end._reference(*exact, *options))
+    saved = x if scale else None
+    dx, sums = layer_end._grad_by_kernel(dy, y, saved, s, n, *options)
+    wanted, wanted_sums = layer_end._grad_on_cpu(dy.double(), y.double(), *(
+        None if each is None else each.double() for each in (saved, s, n)), *options)
+    check(dx, wanted)
+    assert sums.dtype == torch.float32
+    torch.testing.assert_close(sums.double(), wanted_sums, rtol=1e-4, atol=1e-4)
 
 
 def test_empty_tensors_need_no_launch() -> None:

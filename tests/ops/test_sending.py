@@ -67,7 +67,7 @@ def test_prefetch_hands_out_all_items_in_order_each_after_the_copy_of_the_next_b
 
 def test_the_program_for_the_memory_checker_plans_every_kernel() -> None:
     with FakeGpu(values=False) as gpu:
-        assert every_kernel_once.run_all(gpu.device, "kernel") == 16 * (7 + len(ACTIVATIONS)) + 4
+        assert every_kernel_once.run_all(gpu.device, "kernel") == 16 * (8 + len(ACTIVATIONS)) + 4
     texts = [dict(variant.definitions) for variant in gpu.variants]
     for wanted in ("LAYOUT_planes", "LAYOUT_channels", "LAYOUT_any", "SEPARABLE", "HAS_CLAMP",
                    *(f"ACT_{act}" for act in ACTIVATIONS)):

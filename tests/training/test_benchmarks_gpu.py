@@ -47,7 +47,7 @@ def test_every_op_is_measured_and_compared(gpu: FakeGpu, monkeypatch: pytest.Mon
     monkeypatch.setattr(kernels, "REPEATS", 1)
     kernels.ops(32, 1)
     lines = capsys.readouterr().out.splitlines()[2:]
-    assert len(lines) == 2 * 2 * 2 * 5 + 2 and all(line.count("%") == 3 for line in lines)
+    assert len(lines) == 2 * 2 * 2 * 7 + 2 and all(line.count("%") == 3 for line in lines)
 
 
 @pytest.mark.parametrize("name", ["default", "unfused Adam", "compile without graphs", "graphs off"])

@@ -114,7 +114,7 @@ def step_at_full_size(resolution: int, base: int, precision: str) -> FakeGpu:
 def test_at_full_size_every_kernel_of_a_step_can_be_planned(resolution: int, base: int, precision: str) -> None:
     gpu = step_at_full_size(resolution, base, precision)
     names = {variant.name for variant in gpu.variants}
-    assert names == {"upfirdn2d", "bias_act", "warp2d"}
+    assert names == {"upfirdn2d", "bias_act", "layer_end", "warp2d"}
     half = {"auto": "SCALAR_float16", "bf16": "SCALAR_bfloat16", "fp32": "SCALAR_float32"}[precision]
     assert any(half in dict(variant.definitions) for variant in gpu.variants)
     # The slow path takes any strides; where training meets it, a copy or a layout is wrong.

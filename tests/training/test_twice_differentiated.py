@@ -24,9 +24,9 @@ LABELS = torch.tensor([0, 1] * 4)
 # An op may join where derivatives.yaml of PyTorch 2.11 has a formula for it that is not `not_implemented`, or where it
 # is made of such ops; a view has one of its own.
 ATEN = {"_to_copy", "_unsafe_view", "add", "bmm", "clone", "detach", "div", "expand", "index_add", "index_fill",
-        "index_select", "mean", "mm", "mul", "new_zeros", "ones_like", "pow", "select_backward", "slice",
-        "slice_backward", "squeeze", "sub", "sum", "t", "transpose", "unsqueeze", "view"}
-OURS = {"bias_act_grad", "conv2d", "conv2d_input", "upfirdn2d", "warp2d_adjoint"}
+        "index_select", "mean", "mm", "mul", "new_zeros", "ones_like", "pow", "select", "select_backward",
+        "slice", "slice_backward", "squeeze", "sub", "sum", "t", "transpose", "unsqueeze", "view"}
+OURS = {"bias_act_grad", "layer_end_grad", "conv2d", "conv2d_input", "upfirdn2d", "warp2d_adjoint"}
 ADMITTED = {f"aten::{name}" for name in ATEN} | {f"torch_utils::{name}" for name in OURS}
 
 

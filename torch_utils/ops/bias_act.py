@@ -110,7 +110,8 @@ def bias_act(x: Tensor, b: Tensor | None = None, *, dim: int = 1, act: str = "li
     elif act == "linear" and gain == 1 and clamp is None:
         return x
     run = _reference if use_reference(x, impl) else _bias_act
-    return run(x, b, dim % x.ndim, act, alpha, gain, clamp)
+    result: Tensor = run(x, b, dim % x.ndim, act, alpha, gain, clamp)
+    return result
 
 
 def _reference(x: Tensor, b: Tensor | None, dim: int, act: str, alpha: float, gain: float,

@@ -49,7 +49,8 @@ def conv2d(x: Tensor, w: Tensor, *, stride: int = 1, padding: Sequence[int] = (0
     Returns:
         [N, O, (H + 2 y - kh) // stride + 1, likewise W].
     """
-    return _conv2d(x, w, stride, padding, groups)
+    result: Tensor = _conv2d(x, w, stride, padding, groups)
+    return result
 
 
 def conv_transpose2d(x: Tensor, w: Tensor, *, stride: int = 1, groups: int = 1) -> Tensor:
@@ -63,7 +64,8 @@ def conv_transpose2d(x: Tensor, w: Tensor, *, stride: int = 1, groups: int = 1) 
         [N, O, (H - 1) * stride + kh, likewise W].
     """
     size = [(length - 1) * stride + taps for length, taps in zip(x.shape[2:], w.shape[2:], strict=True)]
-    return _conv2d_input(x, w, size, stride, (0, 0), groups)
+    result: Tensor = _conv2d_input(x, w, size, stride, (0, 0), groups)
+    return result
 
 
 def _conv(x: Tensor, w: Tensor, stride: int, padding: Sequence[int], groups: int) -> Tensor:

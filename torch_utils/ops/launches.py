@@ -21,6 +21,8 @@ MOST_SUMS = 64               # numbers that a thread sums up in registers
 MOST_ROWS = 4                # that a march keeps in registers
 MARCHES = 1 << 18            # threads that are enough for a march to be long
 UNROLL = 4                   # as in bias_act.cu
+SLOT_PIXELS = 64             # that a thread of layer_end.cu goes through
+ENOUGH = 1 << 17             # threads that keep a GPU busy
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,43 @@ def upfirdn2d_launch(y: Tensor, x: Tensor, f: Tensor, *, up: Sequence[int], down
     parameters = struct.pack("@PPPqqqqqq4q4qqqdii", _address(y), _address(x), _address(f), n, c, h, w, oh, ow,
                              *x.stride(), *y.stride(), padding[0], padding[2], gain, flip_filter, chunks)
     return Launch(geometry.variant, blocks, parameters)
+
+
+def layer_end_launch(y: Tensor, x: Tensor | None, scale: Tensor | None, noise: Tensor | None, strength: Tensor | None,
+                     b: Tensor | None, *, g: Tensor | None = None, of_y: Tensor | None = None, act: str, alpha: float,
+                     gain: float, clamp: float | None) -> tuple[Launch, Tensor | None]:
+    """Return what writes the end of a layer into `y`, or with `g` the gradient of x; and then where its sums will be.
+
+    Args:
+        y: result, [N, C, H, W], channels last, as are x, g and of_y.
+        x: what the layer ends with; of a gradient None where there is no scale.
+        scale: [N, C], contiguous, as are all below; or None.
+        noise: [N, 1, H, W] or [1, 1, H, W], or None.
+        strength: a number, with noise but for a gradient.
+        b: [C], or None.
+        g: gradient of the end.
+        of_y: the end whose gradient it is.
+        act, alpha, gain, clamp: as in `torch_utils.ops.layer_end`.
+    Returns:
+        The launch, and of a gradient a tensor [3, N, slots, C] of sums, to be added over its slots.
+    """
+    n, channels, pixels = y.shape[0], y.shape[1], y.shape[2] * y.shape[3]
+    pack = PACK_BYTES // y.element_size()
+    whole = [tensor for tensor in (y, x, g, of_y, scale, b) if tensor is not None]
+    if channels % pack or any(tensor.data_ptr() % PACK_BYTES for tensor in whole):
+        pack = 1
+    # At least so many threads as keep a GPU busy, though small images then leave the adding to another kernel.
+    slots = max(math.ceil(pixels / SLOT_PIXELS), min(pixels, math.ceil(ENOUGH / (n * (channels // pack)))))
+    sums = None if g is None else y.new_empty(3, n, slots, channels, dtype=torch.float32)
+    flags = [(name, "") for name, there in (("GRADIENT", g is not None), ("HAS_SCALE", scale is not None),
+                                            ("HAS_NOISE", noise is not None), ("HAS_BIAS", b is not None),
+                                            ("HAS_CLAMP", clamp is not None)) if there]
+    variant = Variant("layer_end", (
+        (_scalar(str(y.dtype)), ""), (f"ACT_{act}", ""), *flags, ("PACK", str(pack)), ("THREADS", str(THREADS))))
+    parameters = struct.pack("@PPPPPPPPPqqqqqddd", *map(_address, (y, x, scale, noise, strength, b, g, of_y, sums)), n,
+                             pixels, channels, slots, pixels if noise is not None and noise.shape[0] == n > 1 else 0,
+                             alpha, gain, clamp if clamp is not None else 0.0)
+    return Launch(variant, math.ceil(n * slots * (channels // pack) / THREADS), parameters), sums
 
 
 def warp2d_launch(y: Tensor, x: Tensor, maps: Tensor, f: Tensor, *, adjoint: bool) -> Launch:

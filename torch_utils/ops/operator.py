@@ -17,7 +17,7 @@ _transforms = torch._C._are_functorch_transforms_active
 
 
 class Operator:
-    """A function of tensors and constants that returns one tensor, registered as `torch_utils::<name>`.
+    """A function of tensors and constants that returns tensors, registered as `torch_utils::<name>`.
 
     Args:
         schema: "name(Tensor x, int n) -> Tensor"; the first argument is a tensor and says the device.
@@ -27,8 +27,8 @@ class Operator:
         backward: (ctx, gradient), by differentiable operations.
     """
 
-    def __init__(self, schema: str, *, cpu: Callable[..., Tensor], cuda: Callable[..., Tensor],
-                 fake: Callable[..., Tensor], save: Callable[[Any, tuple[Any, ...], Tensor], None],
+    def __init__(self, schema: str, *, cpu: Callable[..., Any], cuda: Callable[..., Any],
+                 fake: Callable[..., Any], save: Callable[[Any, tuple[Any, ...], Any], None],
                  backward: Callable[..., Any]) -> None:
         name = schema.partition("(")[0]
         full = f"torch_utils::{name}"
@@ -40,7 +40,7 @@ class Operator:
         torch.library.register_autograd(full, backward, setup_context=save)
         self._registered = getattr(torch.ops.torch_utils, name)
 
-        def forward(ctx: Any, *inputs: Any) -> Tensor:
+        def forward(ctx: Any, *inputs: Any) -> Any:
             output = self._by_device[inputs[0].device.type](*inputs)
             save(ctx, inputs, output)
             return output
@@ -48,17 +48,14 @@ class Operator:
         functions = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
         self._function: Any = type(name, (torch.autograd.Function,), functions)
 
-    def __call__(self, *inputs: Any) -> Tensor:
+    def __call__(self, *inputs: Any) -> Any:
         """Return the result; inputs by position, all of them."""
-        result: Tensor
         if torch.compiler.is_compiling() or _modes() or _transforms():
-            return self._registered(*inputs)  # type: ignore[no-any-return]
+            return self._registered(*inputs)
         tensors = [x for x in inputs if isinstance(x, Tensor)]
         run = self._by_device.get(inputs[0].device.type)
         if run is None or any(type(x) not in _PLAIN for x in tensors):
-            return self._registered(*inputs)  # type: ignore[no-any-return]
+            return self._registered(*inputs)
         if torch.is_grad_enabled() and any(x.requires_grad for x in tensors):
-            result = self._function.apply(*inputs)
-        else:
-            result = run(*inputs)
-        return result
+            return self._function.apply(*inputs)
+        return run(*inputs)

@@ -19,7 +19,13 @@ import torch
 
 from torch_utils.ops._build import PREBUILT
 from torch_utils.ops._source import digest_of, source_of
-from torch_utils.ops.launches import Variant, bias_act_launch, upfirdn2d_launch, warp2d_launch
+from torch_utils.ops.launches import (
+    Variant,
+    bias_act_launch,
+    layer_end_launch,
+    upfirdn2d_launch,
+    warp2d_launch,
+)
 
 ARCHITECTURES = (70, 75, 80, 86, 89, 90, 100, 120)
 FORMATS = (torch.contiguous_format, torch.channels_last)
@@ -44,6 +50,15 @@ def fast_paths() -> Iterator[Variant]:
             yield bias_act_launch(x, x, bias, None, order=0, **options).variant  # type: ignore[arg-type]
             yield bias_act_launch(x, x, None, x, order=1, sigmoid=((1,), (1,)),
                                   **options).variant  # type: ignore[arg-type]
+        for act, clamp, scale, noise in itertools.product(("lrelu", "linear"), (None, 256.0), (None, x[:, :, 0, 0]),
+                                                           (None, x[:, :1])):
+            if form is FORMATS[0] or (act == "linear" and noise is not None):
+                continue
+            end = {"act": act, "alpha": 0.2, "gain": 1.4, "clamp": clamp}
+            what, _ = layer_end_launch(x, x, scale, noise, b[:1], b, **end)  # type: ignore[arg-type]
+            yield what.variant
+            what, _ = layer_end_launch(x, x, scale, noise, None, None, g=x, of_y=x, **end)  # type: ignore[arg-type]
+            yield what.variant
     images = torch.empty(1, 1, 8, 8)
     for adjoint in (False, True):
         yield warp2d_launch(images, images, torch.empty(1, 2, 3), torch.empty(WAVELET), adjoint=adjoint).variant

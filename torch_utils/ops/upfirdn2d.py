@@ -41,7 +41,8 @@ def upfirdn2d(x: Tensor, f: Tensor | None, *, up: int | Sequence[int] = 1, down:
     up_xy, down_xy, pads = _pair(up), _pair(down), parse_padding(padding)
     assert f is None or not f.requires_grad, "the filter of upfirdn2d is a constant; it gets no gradient"
     run = _reference if use_reference(x, impl) else _upfirdn2d
-    return run(x, f, up_xy, down_xy, pads, flip_filter, gain)
+    result: Tensor = run(x, f, up_xy, down_xy, pads, flip_filter, gain)
+    return result
 
 
 def filter2d(x: Tensor, f: Tensor | None, *, padding: Padding = 0, flip_filter: bool = False, gain: float = 1.0,

@@ -38,7 +38,8 @@ def warp2d(x: Tensor, maps: Tensor, f: Tensor, *, size: Sequence[int], impl: Imp
     assert f.ndim == 1 and len(f) % 2 == 0, list(f.shape)
     maps, f = maps.to(x.dtype), f.to(x.dtype)
     run = _reference if use_reference(x, impl) else _warp2d
-    return run(x, maps, f, list(size))
+    result: Tensor = run(x, maps, f, list(size))
+    return result
 
 
 def upsampling_matrix(f: Tensor, size: int, margin: tuple[int, int]) -> Tensor:
