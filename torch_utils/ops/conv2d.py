@@ -87,21 +87,30 @@ def _weight(x: Tensor, y: Tensor, taps: Sequence[int], stride: int, padding: Seq
     return result
 
 
-def _conv_on_cpu(x: Tensor, w: Tensor, stride: int, padding: Sequence[int], groups: int) -> Tensor:
-    if stride == groups == 1 and winograd.pays(x, w.shape, channels=winograd.MIN_CHANNELS):
-        return winograd.conv3x3(x, w, padding)
+def _conv_or_product(x: Tensor, w: Tensor, stride: int, padding: Sequence[int], groups: int) -> Tensor:
     if _is_thin(x, w.shape, stride, padding, groups):
         return (x.permute(0, 2, 3, 1) @ w[:, :, 0, 0].t()).permute(0, 3, 1, 2)
     return _conv(x, w, stride, padding, groups)
+
+
+def _input_or_product(y: Tensor, w: Tensor, size: Sequence[int], stride: int, padding: Sequence[int],
+                  groups: int) -> Tensor:
+    if _is_thin(y, w.shape, stride, padding, groups):
+        return (y.permute(0, 2, 3, 1) @ w[:, :, 0, 0]).permute(0, 3, 1, 2)
+    return _input(y, w, size, stride, padding, groups)
+
+
+def _conv_on_cpu(x: Tensor, w: Tensor, stride: int, padding: Sequence[int], groups: int) -> Tensor:
+    if stride == groups == 1 and winograd.pays(x, w.shape, channels=winograd.MIN_CHANNELS):
+        return winograd.conv3x3(x, w, padding)
+    return _conv_or_product(x, w, stride, padding, groups)
 
 
 def _input_on_cpu(y: Tensor, w: Tensor, size: Sequence[int], stride: int, padding: Sequence[int],
                   groups: int) -> Tensor:
     if stride == groups == 1 and winograd.pays(y, w.shape, channels=winograd.MIN_CHANNELS):
         return winograd.conv3x3_input(y, w, padding)
-    if _is_thin(y, w.shape, stride, padding, groups):
-        return (y.permute(0, 2, 3, 1) @ w[:, :, 0, 0]).permute(0, 3, 1, 2)
-    return _input(y, w, size, stride, padding, groups)
+    return _input_or_product(y, w, size, stride, padding, groups)
 
 
 def _weight_on_cpu(x: Tensor, y: Tensor, taps: Sequence[int], stride: int, padding: Sequence[int],
@@ -115,7 +124,10 @@ def _weight_on_cpu(x: Tensor, y: Tensor, taps: Sequence[int], stride: int, paddi
 
 
 def _is_thin(x: Tensor, weights: Sequence[int], stride: int, padding: Sequence[int], groups: int) -> bool:
-    """Return whether it is a product with few channels in or out, for which oneDNN takes up to five times as long."""
+    """Return whether it is a product with few channels in or out.
+
+    For these oneDNN takes up to five times as long, and cuDNN a kernel without tensor cores.
+    """
     return (min(weights[:2]) < 16 and tuple(weights[2:]) == (1, 1) and stride == groups == 1 and max(padding) == 0
             and x.is_contiguous(memory_format=torch.channels_last))
 
@@ -174,10 +186,9 @@ def _weight_backward(ctx: Any, dw: Tensor | None) -> tuple[Tensor | None, ...]:
 
 
 _OPTIONS = "int stride, int[] padding, int groups"
-# What runs on a GPU consists of ops that have fakes.
-_conv2d = Operator(f"conv2d(Tensor x, Tensor w, {_OPTIONS}) -> Tensor", cpu=_conv_on_cpu, cuda=_conv, fake=_conv,
+_conv2d = Operator(f"conv2d(Tensor x, Tensor w, {_OPTIONS}) -> Tensor", cpu=_conv_on_cpu, cuda=_conv_or_product, fake=_conv,
                    save=_save, backward=_conv_backward)
 _conv2d_input = Operator(f"conv2d_input(Tensor y, Tensor w, int[] size, {_OPTIONS}) -> Tensor", cpu=_input_on_cpu,
-                         cuda=_input, fake=_input, save=_save, backward=_input_backward)
+                         cuda=_input_or_product, fake=_input, save=_save, backward=_input_backward)
 _conv2d_weight = Operator(f"conv2d_weight(Tensor x, Tensor y, int[] taps, {_OPTIONS}) -> Tensor", cpu=_weight_on_cpu,
                           cuda=_weight, fake=_weight, save=_save, backward=_weight_backward)
