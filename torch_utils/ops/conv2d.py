@@ -186,8 +186,8 @@ def _weight_backward(ctx: Any, dw: Tensor | None) -> tuple[Tensor | None, ...]:
 
 
 _OPTIONS = "int stride, int[] padding, int groups"
-_conv2d = Operator(f"conv2d(Tensor x, Tensor w, {_OPTIONS}) -> Tensor", cpu=_conv_on_cpu, cuda=_conv_or_product, fake=_conv,
-                   save=_save, backward=_conv_backward)
+_conv2d = Operator(f"conv2d(Tensor x, Tensor w, {_OPTIONS}) -> Tensor", cpu=_conv_on_cpu, cuda=_conv_or_product,
+                   fake=_conv, save=_save, backward=_conv_backward)
 _conv2d_input = Operator(f"conv2d_input(Tensor y, Tensor w, int[] size, {_OPTIONS}) -> Tensor", cpu=_input_on_cpu,
                          cuda=_input_or_product, fake=_input, save=_save, backward=_input_backward)
 _conv2d_weight = Operator(f"conv2d_weight(Tensor x, Tensor y, int[] taps, {_OPTIONS}) -> Tensor", cpu=_weight_on_cpu,
