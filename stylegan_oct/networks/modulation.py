@@ -11,6 +11,7 @@ from torch import Tensor
 
 from torch_utils.checks import assert_shape
 from torch_utils.ops.conv2d_resample import conv2d_resample
+from torch_utils.ops.layer_end import layer_end
 
 
 def modulated_conv2d(x: Tensor, weight: Tensor, styles: Tensor, *, noise: Tensor | None = None, up: int = 1,
@@ -57,7 +58,7 @@ def modulated_conv2d_parts(x: Tensor, weight: Tensor, styles: Tensor, *, up: int
         weight = weight * (fan_in**-0.5 / weight.abs().amax(dim=(1, 2, 3), keepdim=True))
         styles = styles / styles.abs().amax(dim=1, keepdim=True)
 
-    y = conv2d_resample(x * styles.to(x.dtype)[:, :, None, None], weight, resample_filter, up=up, padding=padding,
+    y = conv2d_resample(layer_end(x, None, scale=styles), weight, resample_filter, up=up, padding=padding,
                         flip_weight=flip_weight)
     if not demodulate:
         return y, None

@@ -1,8 +1,9 @@
 """What follows a convolution, in one pass: y = clamp(gain * act(x * scale + strength * noise + b)).
 
-Scale is the demodulation of a modulated convolution (SG2, section 2.2), noise the same in all channels. The gradient is
-one pass too, with the sums over pixels that the gradients of scale, strength and bias are made of. With z the argument
-of act and dz = dy * gain * act'(z) where y is inside the clamp,
+It is also what comes before a modulated one, x * scale alone. Scale is then the style, else the demodulation (SG2,
+section 2.2); noise is the same in all channels. The gradient is one pass too, with the sums over pixels that the
+gradients of scale, strength and bias are made of. With z the argument of act and dz = dy * gain * act'(z) where y is
+inside the clamp,
     dx = dz * scale,    sums[:, n, c] = sum_hw (dz * x, dz, dz * noise)[n, c, h, w]:
 linear in dy for a given y, and the second gradient consists of products and sums.
 """
@@ -77,11 +78,15 @@ def _on_cpu(x: Tensor, scale: Tensor | None, noise: Tensor | None, strength: Ten
 
 def _grad_on_cpu(dy: Tensor, y: Tensor, x: Tensor | None, scale: Tensor | None, noise: Tensor | None, act: str,
                  gain: float, clamp: float | None) -> tuple[Tensor, Tensor]:
-    dz = straight._grad_on_cpu(dy, y, None, 1, 1, act, straight.ACTIVATIONS[act].alpha, gain, clamp)
+    plain = act == "linear" and gain == 1 and clamp is None
+    dz = dy if plain else straight._grad_on_cpu(dy, y, None, 1, 1, act, straight.ACTIVATIONS[act].alpha, gain, clamp)
     none = dz.new_zeros(()).expand(dz.shape[:2])
     parts = [none if x is None else (dz * x).sum(dim=(2, 3)), dz.sum(dim=(2, 3)),
              none if noise is None else (dz * noise).sum(dim=(2, 3))]
-    dx = dz if scale is None else dz.mul_(scale[:, :, None, None])
+    if scale is None:
+        dx = dz.clone() if plain else dz  # an op may not return its input
+    else:
+        dx = dz * scale[:, :, None, None] if plain else dz.mul_(scale[:, :, None, None])
     return dx, torch.stack(parts).to(_sums_dtype(dx))
 
 

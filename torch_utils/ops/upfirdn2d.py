@@ -147,7 +147,8 @@ def _fake(x: Tensor, f: Tensor | None, up: Sequence[int], down: Sequence[int], p
     fh, fw = _filter_size(f)
     height = (x.shape[2] * up[1] + padding[2] + padding[3] - fh) // down[1] + 1
     width = (x.shape[3] * up[0] + padding[0] + padding[1] - fw) // down[0] + 1
-    return x.new_empty(x.shape[0], x.shape[1], height, width).to(memory_format=_memory_format(x))
+    return torch.empty(x.shape[0], x.shape[1], height, width, dtype=x.dtype, device=x.device,
+                       memory_format=_memory_format(x))
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

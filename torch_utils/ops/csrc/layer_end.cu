@@ -100,7 +100,11 @@ extern "C" __global__ void LAUNCH_BOUNDS(THREADS) layer_end(Params p) {
     for (long long pixel = slot; pixel < p.pixels; pixel += slots) {
         const long long at = (first + pixel) * p.channels + c;
         Pack dz = load_pack(p.g + at);
+#if defined(ACT_lrelu) || defined(HAS_CLAMP)
         const Pack y = load_pack(p.of_y + at);
+#else
+        const Pack y = dz;  // tells nothing that is asked for
+#endif
 #ifdef HAS_SCALE
         const Pack x = load_pack(p.x + at);
 #endif
