@@ -77,8 +77,8 @@ lint: $(READY)  ## Check style, types and the direction of imports.
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test-gpu: $(READY)  ## Run the tests that need a GPU.
-	$(BIN)/python -m pytest -m gpu $(ARGS)
+test-gpu: $(READY)  ## Run the tests that need a GPU, some minutes (ARGS="-m gpu" the slow ones too).
+	$(BIN)/python -m pytest -m "gpu and not slow" --numprocesses 4 --dist loadfile $(ARGS)
 
 gpu-report:  ## All that a GPU tells in a few minutes, without installing (MINUTES, OUT, PYTHON if there is no .venv).
 	@$(if $(wildcard $(READY)),$(BIN)/python,$(if $(filter file,$(origin PYTHON)),python3,$(PYTHON))) \
