@@ -51,7 +51,7 @@ def parts() -> list[Part]:
     """Return all parts in the order of their worth."""
     steps = [("256", "32", "graphs"), ("512", "16", "graphs"), ("256", "32", "plain"), ("512", "32", "graphs"),
              ("256", "16", "graphs"), ("256", "64", "graphs"), ("512", "16", "plain")]
-    return [Part(("machine",), 60), Part(("kernel_tests",), 120), Part(("agreement",), 90),
+    return [Part(("machine",), 60), Part(("kernel_tests",), 170), Part(("agreement",), 90),
             *(Part(("step", *sizes), 90) for sizes in steps[:3]), Part(("bandwidth",), 150),
             Part(("costliest", "256", "32"), 60), *(Part(("step", *sizes), 90) for sizes in steps[3:]),
             Part(("project",), 90), Part(("memory_checker",), 150), Part(("levers",), 600)]

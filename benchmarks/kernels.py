@@ -10,6 +10,7 @@ compile a kernel, 15 microseconds a launch where PyTorch takes 5.
 """
 
 import argparse
+import functools
 import os
 import tempfile
 import time
@@ -59,13 +60,14 @@ def copy_bandwidth(size: int) -> float:
     return 2 * x.numel() / seconds(lambda: y.copy_(x))
 
 
-def compare(name: str, run: Callable[[str], Tensor], *inputs: Tensor) -> None:
+def compare_(name: str, run: Callable[[str], Tensor], *inputs: Tensor, compiles: bool = True) -> None:
     """Print one line."""
     moved = sum(x.numel() * x.element_size() for x in (*inputs, run("reference")))
     bandwidth = copy_bandwidth(moved)
-    torch.compiler.reset()
-    compiled = torch.compile(lambda: run("reference"))
-    times = [seconds(lambda: run("kernel")), seconds(lambda: run("reference")), seconds(compiled)]
+    times = [seconds(lambda: run("kernel")), seconds(lambda: run("reference"))]
+    if compiles:
+        torch.compiler.reset()
+        times.append(seconds(torch.compile(lambda: run("reference"))))
     shares = "  ".join(f"{moved / taken / bandwidth:7.1%}" for taken in times)
     print(f"{name:58s} {1e6 * times[0]:8.1f} us  {shares}", flush=True)
 
@@ -88,8 +90,9 @@ def gradient_of_warp2d(y: Tensor, maps: Tensor, f: Tensor, resolution: int, impl
     return run(y, maps, f, [resolution, resolution])
 
 
-def ops(resolution: int, batch: int) -> None:
-    """Print the ops of training, both dtypes and layouts."""
+def ops(resolution: int, batch: int, *, compiles: bool = True) -> None:
+    """Print the ops of training, both dtypes and layouts; `compiles`: torch.compile of the reference beside them."""
+    compare = functools.partial(compare_, compiles=compiles)
     f, wide = (setup_filter(taps, separable=True).cuda() for taps in ([1, 3, 3, 1], [0.01, 0.07, 0.34, 0.79] * 3))
     print(f"{resolution} px, batch {batch}: share of a copy's bandwidth")
     print(f"{'':58s} {'kernel':>11s}  kernel   reference  compiled")

@@ -166,6 +166,7 @@ class FakeGpu(TorchFunctionMode):
         patch(torch.cuda, "Stream", Stream)
         patch(torch.cuda, "current_stream", lambda *_: self.stream)
         patch(torch.cuda, "stream", self._on_stream)
+        patch(torch.cuda, "set_stream", lambda stream: setattr(self, "stream", stream))
         patch(torch.cuda, "graph_pool_handle", object)
         patch(torch.cuda, "CUDAGraph", Graph)
         patch(torch.cuda, "graph", self._record)

@@ -9,6 +9,8 @@ do. Recorded, a step is one piece. That needs a function that does the same in e
 tensors: the same ops on the same sizes, nothing read on the host, everything kept between calls changed in place.
 """
 
+import contextlib
+import gc
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -32,13 +34,42 @@ class Graphs:
 
     def __init__(self, device: torch.device, *, on: bool) -> None:
         self.device, self.on = device, on and device.type == "cuda"
+        self._functions: list[Recorded] = []
         if self.on:
             self.stream: Any = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
             self.pool: Any = torch.cuda.graph_pool_handle()
 
     def recorded(self, function: Callable[..., Any]) -> "Recorded":
         """Return a function that does the same from its record."""
-        return Recorded(function, self)
+        self._functions.append(Recorded(function, self))
+        return self._functions[-1]
+
+    @property
+    def warm(self) -> bool:
+        """Whether every function that was called has been often enough: until then none is recorded.
+
+        What a record needs of memory stays in the pool, where a function that still runs as it is cannot use it.
+        """
+        return all(function.calls == 0 or function.calls >= WARM_UP for function in self._functions)
+
+    def give_up(self, error: RuntimeError, current: Any) -> None:
+        """Go on without records after one that failed, whose capture PyTorch leaves half open.
+
+        Args:
+            error: what recording raised.
+            current: stream to go on with.
+        """
+        self.on = False
+        reason = str(error.__context__ or error).strip().splitlines()[0]
+        logger.warning("without CUDA graphs, which make steps shorter: %s. If the run ends, add --no-graphs.", reason)
+        with contextlib.suppress(Exception):
+            torch.cuda.set_stream(current)
+        with contextlib.suppress(Exception):
+            torch._C._cuda_endAllocateToPool(self.device.index or 0, self.pool)  # type: ignore[attr-defined]
+        # A capture that succeeds puts the state of the random numbers in order.
+        again = torch.cuda.CUDAGraph()
+        with contextlib.suppress(Exception), torch.cuda.graph(again, capture_error_mode="thread_local"):
+            torch.zeros(1, device=self.device)
 
 
 class Recorded:
@@ -54,7 +85,7 @@ class Recorded:
 
     def __init__(self, function: Callable[..., Any], graphs: Graphs) -> None:
         self._function, self._graphs = function, graphs
-        self._calls = 0
+        self.calls = 0  # not from the record
         self._record: Any = None
         self._inputs: list[Tensor] = []
         self._outputs: Any = None
@@ -64,8 +95,8 @@ class Recorded:
         if not self._graphs.on:
             return self._function(*inputs)
         if self._record is None:
-            self._calls += 1
-            if self._calls <= WARM_UP:
+            self.calls += 1
+            if self.calls <= WARM_UP or not self._graphs.warm:
                 return self._aside(*inputs)
             if not self._recorded(inputs):
                 return self._function(*inputs)
@@ -86,15 +117,15 @@ class Recorded:
     def _recorded(self, inputs: tuple[Tensor, ...]) -> bool:
         """Record the function, which runs nothing; return whether that was possible."""
         self._inputs = [x.clone() for x in inputs]
-        record = torch.cuda.CUDAGraph()
+        record, current = torch.cuda.CUDAGraph(), torch.cuda.current_stream(self._graphs.device)
+        gc.collect()  # what an earlier stage of the run has left behind
         try:
             # Other threads may go on calling CUDA, such as those that watch over the processes.
             with torch.cuda.graph(record, pool=self._graphs.pool, stream=self._graphs.stream,
                                   capture_error_mode="thread_local"):
                 self._outputs = self._function(*self._inputs)
         except RuntimeError as error:
-            self._graphs.on = False
-            logger.warning("without CUDA graphs, which make steps shorter: %s", str(error).strip().splitlines()[0])
+            self._graphs.give_up(error, current)
             return False
         self._record = record
         return True

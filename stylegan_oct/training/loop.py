@@ -1,6 +1,7 @@
 """The training loop: StyleGAN2 with adaptive discriminator augmentation."""
 
 import contextlib
+import gc
 import itertools
 import logging
 import time
@@ -67,6 +68,7 @@ def train(config: TrainConfig, run: RunDir, world: World, console: Console) -> O
         for stage, begin_nimg in zip(stages, [0, *(stage.total_nimg for stage in stages)], strict=False):
             if stage.total_nimg > nimg or stage is stages[-1]:
                 outcome = _train_stage(stage, begin_nimg, run, world, bar, interrupt)
+                gc.collect()  # networks and records of a stage refer to each other in circles
                 if not outcome.finished:
                     break
     return outcome

@@ -11,10 +11,12 @@ import torch
 from agreement import check_agreement, train
 
 from torch_utils.ops import bias_act as bias_act_module
+from torch_utils.ops import layer_end as layer_end_module
 from torch_utils.ops import upfirdn2d as upfirdn2d_module
 from torch_utils.ops import warp2d as warp2d_module
 from torch_utils.ops.bias_act import ACTIVATIONS, bias_act
 from torch_utils.ops.dispatch import why_unavailable
+from torch_utils.ops.layer_end import layer_end
 from torch_utils.ops.upfirdn2d import upfirdn2d
 from torch_utils.ops.warp2d import warp2d
 from torch_utils.precision import allow_tf32
@@ -103,6 +105,24 @@ def test_warp2d_and_its_adjoint(channels: int, size: int, dtype: torch.dtype) ->
     torch.testing.assert_close(back, exact_back, rtol=0, atol=tolerance * float(exact_back.abs().max()))
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("channels, size", [(64, 32), (512, 4), (3, 17)])
+@pytest.mark.parametrize("act", ["lrelu", "linear"])
+def test_layer_end(act: str, channels: int, size: int, dtype: torch.dtype) -> None:
+    x = torch.randn(4, channels, size, size, device="cuda", dtype=dtype).contiguous(memory_format=torch.channels_last)
+    scale, b = torch.randn(4, channels, device="cuda"), torch.randn(channels, device="cuda")
+    noise, strength = torch.randn(4, 1, size, size, device="cuda"), torch.tensor(0.5, device="cuda")
+    compare(lambda x, impl: layer_end(x, b, scale=scale, noise=noise, strength=strength, act=act, impl=impl), x)
+
+    def of_scale(dtype: torch.dtype, impl: str) -> torch.Tensor:
+        s = scale.clone().requires_grad_()
+        y = layer_end(x.to(dtype), b, scale=s, noise=noise, strength=strength, act=act, impl=impl)
+        return torch.autograd.grad(y.float().square().sum(), s)[0]
+
+    wanted, known, found = of_scale(torch.float64, "reference"), of_scale(dtype, "reference"), of_scale(dtype, "kernel")
+    assert error(found, wanted.double(), True) <= 2 * error(known, wanted.double(), True) + 1e-3 * wanted.abs().max()
+
+
 def test_more_elements_than_32_bits_count() -> None:
     free, _ = torch.cuda.mem_get_info()
     if free < 12 * 2**30:
@@ -150,7 +170,7 @@ def test_a_hundred_steps_with_kernels_agree_with_the_reference_as_two_runs_of_th
 
     def reference(rounding: int | None) -> torch.Tensor:
         with monkeypatch.context() as patch:
-            for module in (bias_act_module, upfirdn2d_module, warp2d_module):
+            for module in (bias_act_module, upfirdn2d_module, warp2d_module, layer_end_module):
                 patch.setattr(module, "kernels_run", lambda: False)
             return train(device, precision=precision, rounding=rounding)
 

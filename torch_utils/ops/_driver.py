@@ -9,6 +9,9 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
+import torch
+
+NO_CONTEXT = (3, 201)  # CUDA_ERROR_NOT_INITIALIZED, CUDA_ERROR_INVALID_CONTEXT
 NVRTC_NAMES = ("libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so")
 
 
@@ -84,7 +87,7 @@ class Function:
     def __init__(self, image: bytes, name: str) -> None:
         self._image = image  # the driver may read it later
         module, self._function = ctypes.c_void_p(), ctypes.c_void_p()
-        _check(_driver().cuModuleLoadData(ctypes.byref(module), image))
+        _check(_in_context(lambda: _driver().cuModuleLoadData(ctypes.byref(module), image)))
         _check(_driver().cuModuleGetFunction(ctypes.byref(self._function), module, name.encode()))
         self._launch = _driver().cuLaunchKernel
 
@@ -98,7 +101,22 @@ class Function:
         pointers = (ctypes.c_void_p * 1)(ctypes.cast(struct, ctypes.c_void_p))
         code = self._launch(self._function, blocks, 1, 1, threads, 1, 1, 0, ctypes.c_void_p(stream), pointers, None)
         if code:
-            _check(code)
+            _check(_in_context(lambda: self._launch(self._function, blocks, 1, 1, threads, 1, 1, 0,
+                                                    ctypes.c_void_p(stream), pointers, None)))
+
+
+def _in_context(call: Callable[[], int]) -> int:
+    """Return the code of a call of the driver, made again with the device's context if the thread has none.
+
+    A thread in which PyTorch has done nothing yet has none, such as that of autograd where its first work is ours.
+    """
+    code = call()
+    if code not in NO_CONTEXT:
+        return code
+    device, context = ctypes.c_int(torch.cuda.current_device()), ctypes.c_void_p()
+    _check(_driver().cuDevicePrimaryCtxRetain(ctypes.byref(context), device))
+    _check(_driver().cuCtxSetCurrent(context))
+    return call()
 
 
 @cache

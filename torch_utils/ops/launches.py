@@ -97,7 +97,7 @@ def upfirdn2d_launch(y: Tensor, x: Tensor, f: Tensor, *, up: Sequence[int], down
     """
     (n, c, h, w), (oh, ow) = x.shape, y.shape[2:]
     shape = (f.shape[0], f.shape[0]) if f.ndim == 1 else (f.shape[0], f.shape[1])
-    last = y.stride(1) == 1 and c > 1
+    last = y.stride(1) == 1 and c > 1 and not x.is_contiguous()
     same = x.is_contiguous(memory_format=torch.channels_last) if last else x.is_contiguous()
     layout = ("channels" if last else "planes") if same and (
         f.ndim == 1 or shape[0] * shape[1] <= MOST_TAPS) else "any"

@@ -57,7 +57,7 @@ def find_starts(G: OctGenerator, objective: Objective, targets: Tensor, classes:
     found: list[dict[int, Tensor]] = [{} for _ in classes]
     for label in sorted({label for wanted in classes for label in wanted}):
         scans = torch.tensor([scan for scan, wanted in enumerate(classes) if label in wanted])
-        candidates = [space.means[label].expand(len(scans), 1, -1)]
+        candidates = [space.means[label].cpu().expand(len(scans), 1, -1)]
         if encoder is not None:
             candidates.append(encoder(targets[scans], torch.full((len(scans),), label))[:, None].cpu())
         if library is not None:
