@@ -65,7 +65,7 @@ class Graphs:
         with contextlib.suppress(Exception):
             torch.cuda.set_stream(current)
         with contextlib.suppress(Exception):
-            torch._C._cuda_endAllocateToPool(self.device.index or 0, self.pool)  # type: ignore[attr-defined]
+            torch._C._cuda_endAllocateToPool(self.device.index or 0, self.pool)
         # A capture that succeeds puts the state of the random numbers in order.
         again = torch.cuda.CUDAGraph()
         with contextlib.suppress(Exception), torch.cuda.graph(again, capture_error_mode="thread_local"):
