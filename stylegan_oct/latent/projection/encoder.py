@@ -51,7 +51,7 @@ class Encoder(nn.Module):
         self._detector = [detector]     # in a list: no part of this module's weights
         classes, width = space.means.shape
         with torch.no_grad():
-            inputs = self._look(torch.zeros(1, channels, 64, 64, device=detector.device)).shape[1]
+            inputs = self._look(torch.zeros(1, channels, 64, 64, device=space.means.device)).shape[1]
         self.norm = nn.LayerNorm(inputs)
         self.layers = nn.Sequential(nn.Linear(inputs + classes, WIDTH), nn.LeakyReLU(0.2), nn.Linear(WIDTH, WIDTH),
                                     nn.LeakyReLU(0.2), nn.Linear(WIDTH, width))
