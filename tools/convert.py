@@ -43,6 +43,6 @@ def convert(source: Path, dest: Path, resolution: int, channels: str, **options:
         if counts:
             classes = ", ".join(f"{name} {counts[name]}" for name in report.classes if name in counts)
             click.echo(f"{split:6}{sum(counts.values())}" + (f"  ({classes})" if classes else ""))
-    left = ", ".join(f"{count} {outcome}" for outcome, count in report.outcomes.items() if outcome != "kept" and count)
+    left = report.left_out()
     click.echo(f"left out: {left or 'nothing'}\n  archive  {report.archive}\n  audit    {report.audit} (private)\n"
                f"  key      {report.key} (private; links the hashes in the archive to patients)")

@@ -32,6 +32,11 @@ class Report:
     counts: dict[str, dict[str, int]]  # split -> class ("" without classes) -> images written
     outcomes: dict[str, int]          # "kept", "refused", ... -> scans
 
+    def left_out(self) -> str:
+        """Return how many scans were not taken, by reason, such as "2 refused, 1 duplicate"; "" for none."""
+        others = {outcome: count for outcome, count in self.outcomes.items() if outcome != "kept" and count}
+        return ", ".join(f"{count} {outcome}" for outcome, count in others.items())
+
 
 def convert(source: Path, dest: Path, *, resolution: int, channels: int = 1,
             aspect: Literal["stretch", "fit", "crop"] = "stretch", border: bool = True, roi: bool = False,

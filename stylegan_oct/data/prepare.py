@@ -64,7 +64,9 @@ def prepare_archive(data: str | None, resolution: int | None, *, preset: str | N
         with progress_bar("converting") as update:
             shares: dict[str, Any] = {"split": FEW_SPLIT, "stratify": True} if few else {}
             report = convert(Path(data), archive, resolution=size, progress=update, **shares)
-        say(f"what was taken and what was refused: {report.audit} (private)")
+        left = report.left_out()
+        say(f"{report.outcomes.get('kept', 0)} scans taken{f', {left}' if left else ''}; which and why: {report.audit} "
+            "(private)")
     return archive
 
 

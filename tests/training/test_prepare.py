@@ -23,7 +23,8 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
 
     def convert(source: Path, dest: Path, *, resolution: int, **_: object) -> SimpleNamespace:
         calls.append((source.name, resolution))
-        return SimpleNamespace(audit=write_archive(dest, count=2))
+        archive = write_archive(dest, count=2)
+        return SimpleNamespace(audit=archive, outcomes={"kept": 2, "refused": 1}, left_out=lambda: "1 refused")
 
     monkeypatch.setattr(prepare, "write_phantom_archive", simulate)
     monkeypatch.setattr(prepare, "convert", convert)
@@ -45,6 +46,13 @@ def test_scans_are_converted_once_for_each_resolution_and_place(made: list[tuple
     archives = {prepare_archive(str(tmp_path / place / "scans"), size, preset=None, cache=tmp_path / "cache")
                 for place in ("a", "b") for size in (64, 256) for _ in range(2)}
     assert len(archives) == 4 == len(made)
+
+
+def test_what_was_left_out_is_said(made: list[tuple[str, int]], tmp_path: Path) -> None:
+    (tmp_path / "scans").mkdir()
+    said: list[str] = []
+    prepare_archive(str(tmp_path / "scans"), 64, preset=None, cache=tmp_path / "cache", say=said.append)
+    assert said[-1].startswith("2 scans taken, 1 refused; which and why: ")
 
 
 def test_a_zip_of_scans_is_converted_and_an_archive_taken_as_it_is(made: list[tuple[str, int]], tmp_path: Path) -> None:
