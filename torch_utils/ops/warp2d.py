@@ -1,7 +1,7 @@
 """Images under affine maps, read between the samples of their upsampled selves.
 
 With the maps fixed the op is linear in the images. Its adjoint is an op too, and the derivative of either is the other:
-gradients of any order, without the second derivative of `grid_sample`, which PyTorch lacks before 2.12.
+gradients of any order, without the second derivative of `grid_sample`, which PyTorch 2.11 lacks.
 """
 
 from collections.abc import Sequence
