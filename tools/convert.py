@@ -30,6 +30,8 @@ Examples:
 @click.option("--stratify", is_flag=True, help="Share out the patients of each class by number: for small sets.")
 @click.option("--only-split", metavar="NAME", help=f"Write only {', '.join(SPLITS[:-1])} or {SPLITS[-1]}.")
 @click.option("--patient-pattern", metavar="REGEX", help="Group 1 is the patient, searched in the path of a scan.")
+@click.option("--folders", type=click.Choice(["auto", "classes", "patients"]), default="auto", show_default=True,
+              help="What the folders are, where their names are not those of known classes.")
 @click.option("--key", type=click.Path(path_type=Path), help="Key of the hashes. [default: DEST.key, made if new]")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes. [default: one a core]")
 @click.option("--overwrite", is_flag=True, help="Replace DEST.zip if it exists.")
@@ -39,6 +41,8 @@ def convert(source: Path, dest: Path, resolution: int, channels: str, **options:
 
     with progress_bar("converting") as update:
         report = run(source, dest, resolution=resolution, channels=int(channels), **options, progress=update)
+    for line in report.summary:
+        click.echo(line)
     for split, counts in report.counts.items():
         if counts:
             classes = ", ".join(f"{name} {counts[name]}" for name in report.classes if name in counts)

@@ -61,7 +61,7 @@ def write_audit(audit: Audit, folder: WorkFolder) -> Path:
     picture = draw_audit(audit.kept, audit.classes, audit.listing.files, audit.settings.channels, folder)
     if picture is not None:
         write_private(base.with_suffix(".png"), encode_png(picture, {"Title": "scans before and after conversion"}))
-    parts = [_head(audit), _entered(audit), _left_out(audit), _warnings(audit), _patients(audit), _sizes(audit),
+    parts = [_head(audit), _read(audit), _entered(audit), _left_out(audit), _warnings(audit), _patients(audit), _sizes(audit),
              _border(audit), *_listings(audit), _settings(audit)]
     text = base.with_suffix(".md")
     write_private(text, "\n".join(part for part in parts if part).encode("utf-8", "backslashreplace"))
@@ -82,6 +82,10 @@ def _head(audit: Audit) -> str:
     return (f"# Audit of {audit.dest.name}\n\nMade from the {audit.listing.kind} `{audit.source}`. This file, its "
             "picture and the key beside it name files and patients: they are for the owner of the scans alone. The "
             "archive itself holds neither.\n")
+
+
+def _read(audit: Audit) -> str:
+    return "## What was read where\n\n" + "".join(f"- {_one_line(line)}\n" for line in audit.listing.summary())
 
 
 def _entered(audit: Audit) -> str:

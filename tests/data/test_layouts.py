@@ -10,7 +10,8 @@ from PIL import Image
 from dnnlib.errors import DataError
 from stylegan_oct.data.archive import Archive
 from stylegan_oct.data.convert import convert
-from stylegan_oct.data.layout import order_classes, read_places
+from stylegan_oct.data.layout import read_places
+from stylegan_oct.data.names import order_classes
 from stylegan_oct.data.sources import open_source
 
 
@@ -136,19 +137,20 @@ def test_a_csv_gives_paths_labels_patients_and_splits(draw_scan, tmp_path, mark)
 def test_rows_of_a_csv_that_cannot_be_used_are_named(draw_scan, tmp_path):
     scans_for_csv(draw_scan, tmp_path)
     path = write_csv(tmp_path / "list.csv", ["path,label", "img/s0.png,CNV", "img/s1.png,NORMAL", "img/none.png,CNV",
-                                             "img/s2.txt,CNV", "img/s0.png,NORMAL", "img/s3.png,"])
+                                             "img/s2.txt,CNV", "img/s0.png,NORMAL", "img/s3.png,", "img/s4.png,CNV"])
     report = convert(path, tmp_path / "a.zip", resolution=32, workers=1, split="100")
     text = report.audit.read_text(encoding="utf-8")
-    assert report.outcomes == {"kept": 2, "refused": 4}
-    for said in ("img/none.png: cannot be read: No such file", "row 5: img/s2.txt: is not named as",
-                 "row 6: img/s0.png: is listed before with another label", "img/s3.png: lies in no class folder"):
+    assert report.outcomes == {"kept": 2, "refused": 3, "conflict": 1}
+    for said in ("row 4: img/none.png: is not there", "row 5: img/s2.txt: is not there, and not named as",
+                 "img/s0.png: is listed under CNV and NORMAL", "img/s3.png: has no label, while others do"):
         assert said in text
 
 
-def test_a_csv_without_paths_lists_its_columns(tmp_path):
-    with pytest.raises(DataError, match="no column for the image; call it path. There are: name, label"):
-        open_source(write_csv(tmp_path / "list.csv", ["name,label", "a,b"]))
-    (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00\x80")
+def test_a_csv_without_paths_says_what_its_first_row_must_hold_and_never_what_it_holds(tmp_path):
+    with pytest.raises(DataError, match="no column for the image; call it path. The first row must hold") as caught:
+        open_source(write_csv(tmp_path / "list.csv", ["Canary,label", "a,b"]))
+    assert "Canary" not in str(caught.value)
+    (tmp_path / "binary.csv").write_bytes(b"path,label\n\0\x80")
     with pytest.raises(DataError, match="cannot be read as text"):
         open_source(tmp_path / "binary.csv")
 
