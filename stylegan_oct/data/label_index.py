@@ -20,7 +20,8 @@ def read_index(raw: bytes, where: str) -> dict[str, tuple[str, ...]]:
     try:
         index = json.loads(raw)
     except (ValueError, RecursionError):
-        raise DataError(f"{INDEX} in {where} is not JSON. Mend it, or remove it to take classes from folders.") from None
+        raise DataError(f"{INDEX} in the {where} is not JSON. Mend it, or remove it to take classes from "
+                        "folders.") from None
     pairs = index.get("labels") if isinstance(index, dict) else None
     if not isinstance(pairs, list) or not all(isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str)
                                               for pair in pairs):
@@ -31,8 +32,8 @@ def read_index(raw: bytes, where: str) -> dict[str, tuple[str, ...]]:
     for number, (path, label) in enumerate(pairs, 1):
         name = _name(label, names)
         if name is None:
-            raise DataError(f"{INDEX} in {where} has a label at place {number} that is neither a class number from 0 "
-                            "nor the name of a class. Mend it, or remove it to take classes from folders.")
+            raise DataError(f"{INDEX} in the {where} has a label at place {number} that is neither a class number "
+                            "from 0 nor the name of a class. Mend it, or remove it to take classes from folders.")
         found.setdefault(clean_path(path), {})[fold_class(name)] = name
     return {path: tuple(labels.values()) for path, labels in found.items()}
 

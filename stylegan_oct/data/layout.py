@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -20,10 +20,13 @@ from stylegan_oct.data.names import (
     split_of,
 )
 
-# OCT2017 writes CNV-1016042-12.jpeg, OCTDL amd_1523323_3.jpg: class, patient, number of the scan; Windows adds to copies.
-NAME = re.compile(r"([A-Za-z][A-Za-z0-9]*)([-_])(\d+)\2(\d+)(?:\s*\(\d+\)|\s*-\s*copy.*?)?\.\w+", re.ASCII | re.IGNORECASE)
+# OCT2017 writes CNV-1016042-12.jpeg, OCTDL amd_1523323_3.jpg: class, patient, number of the scan; copies made by
+# Windows are named CNV-1016042-12 (1).jpeg.
+NAME = re.compile(r"([A-Za-z][A-Za-z0-9]*)([-_])(\d+)\2(\d+)(?:\s*\(\d+\)|\s*-\s*copy.*?)?\.\w+",
+                  re.ASCII | re.IGNORECASE)
 # MedMNIST writes train12_3.png: split, number of the picture, number of the class.
 MEDMNIST = re.compile(r"(train|val|test)\d+_(\d+)\.\w+", re.ASCII)
+LONG_NUMBER = re.compile(r"\d{4,}", re.ASCII)
 SHARD = re.compile(r"\d{5}/img\d{8}\.\w+", re.ASCII)  # the tools of StyleGAN number pictures and their folders
 
 Folders = Literal["auto", "classes", "patients"]
@@ -41,7 +44,7 @@ class Place(NamedTuple):
     problem: str = ""      # why the scan cannot be used
 
 
-@dataclass
+@dataclass(slots=True)
 class _Track:
     """A path in parts: the folders that may tell a class or a patient, and what the file name tells."""
 
@@ -75,8 +78,8 @@ def read_places(paths: Sequence[str], patient_pattern: str | None = None, *, fol
     """Return what each path tells.
 
     The class is a folder whose name data sets use for classes (`names.KNOWN_CLASSES`), above or below the folders of
-    splits, or a folder beside such; else the class in names of the OCT2017 form; else the name of the source. Folders
-    AMD1, AMD2, NORMAL1 are patients of the classes AMD and NORMAL. The patient is the number in a name of that form,
+    splits; else the class in names of the OCT2017 form; else the name of the source. Folders AMD1, AMD2, NORMAL1 are
+    patients of the classes AMD and NORMAL. The patient is the number in a name of that form,
     else the folder below the class.
 
     Args:
@@ -138,23 +141,21 @@ def _find_classes(tracks: Sequence[_Track], root: str, strict: bool) -> None:
             track.problem = track.problem or "lies below folders of two classes"
     lacking = [track for track in tracks if track.at is None and track.rest]
     if any(track.at is not None for track in tracks):
-        _take_siblings(tracks, lacking, strict)
+        if strict:
+            _check_siblings(tracks, lacking)
     elif lacking and not is_known_class(root) and not any(_class_named(track) for track in tracks):
         _judge_unknown(lacking, strict)
 
 
-def _take_siblings(tracks: Sequence[_Track], lacking: Sequence[_Track], strict: bool) -> None:
-    """Take folders beside those of known classes for classes too, where they are few."""
+def _check_siblings(tracks: Sequence[_Track], lacking: Sequence[_Track]) -> None:
+    """Ask what folders beside those of known classes are; those named as patients are none of a class."""
     depths = {track.at - track.first for track in tracks if track.at is not None}
     depth = depths.pop() if len(depths) == 1 else -1
-    beside = [track for track in lacking if 0 <= depth < len(track.rest) and not _class_named(track)]
-    unknown = {fold_class(track.rest[depth]) for track in beside}
-    known = {fold_class(track.words[track.at]) for track in tracks if track.at is not None}
-    if len(unknown) > len(known) and strict:
-        raise _ask(f"{len(known)} of {len(known) + len(unknown)} folders have")
-    for track in beside:
-        if len(unknown) <= len(known) and not looks_like_patient(track.rest[depth]):
-            track.take_class(track.first + depth)
+    beside = [track.rest[depth] for track in lacking if 0 <= depth < len(track.rest) and not _class_named(track)]
+    unknown = {fold_class(folder) for folder in beside if not looks_like_patient(folder)}
+    if unknown:
+        known = {fold_class(track.words[track.at]) for track in tracks if track.at is not None}
+        raise _ask(len(unknown), len(unknown) + len(known))
 
 
 def _judge_unknown(tracks: Sequence[_Track], strict: bool) -> None:
@@ -163,24 +164,14 @@ def _judge_unknown(tracks: Sequence[_Track], strict: bool) -> None:
     stems: dict[str, set[str]] = defaultdict(set)
     for folder, stem in numbered.items():
         stems[fold_class(stem or "")].add(fold(folder))
-    in_splits: dict[str, set[str | None]] = defaultdict(set)
-    for track in tracks:
-        in_splits[fold_class(track.rest[0])].add(track.official)
     if all(numbered.values()) and all(len(names) == 1 for names in stems.values()):
-        _each(tracks, lambda track: track.take_class(track.first, numbered[track.rest[0]], "folder without its number"))
-    elif all(numbered.values()) and len(stems) > 1:
+        for track in tracks:
+            track.take_class(track.first, numbered[track.rest[0]], "folder without its number")
+    elif (all(numbered.values()) and len(stems) > 1) or all(
+            looks_like_patient(folder) and not folder.isdecimal() for folder in numbered):
         _take_patients(tracks)
-    elif all(looks_like_patient(folder) and not folder.isdecimal() for folder in numbered):
-        _take_patients(tracks)
-    elif 2 * sum(len(found) > 1 for found in in_splits.values()) > len(in_splits):  # nobody is in train and test
-        _each(tracks, lambda track: track.take_class(track.first))
     elif strict:
-        raise _ask(f"none of {len(numbered)} folders has" if len(numbered) > 1 else "the folder has not")
-
-
-def _each(tracks: Sequence[_Track], take: Callable[[_Track], None]) -> None:
-    for track in tracks:
-        take(track)
+        raise _ask(len(numbered), len(numbered))
 
 
 def _take_patients(tracks: Sequence[_Track]) -> None:
@@ -195,13 +186,16 @@ def _take_patients(tracks: Sequence[_Track]) -> None:
         if stem is not None and not known:
             track.take_class(track.first, stem, "folder without its number")
         if track.at != track.first or stem is not None:
-            track.take_patient(track.rest[0], "folder")
+            # The number of CNV-1016042 is that of a patient who may be in other classes too; the 3 of AMD3 is not.
+            number = LONG_NUMBER.search(track.rest[0]) if stem is not None else None
+            track.take_patient(number[0] if number else track.rest[0], "folder")
 
 
-def _ask(how_many: str) -> DataError:
-    return DataError(f"Folders may be classes or patients, and names of patients must not enter an archive: {how_many} "
-                     "the name of a class that is known here. Say which with python -m tools convert SOURCE DEST.zip "
-                     "--folders classes (or patients), or give a CSV with the columns path, label and patient.")
+def _ask(unknown: int, count: int) -> DataError:
+    of = f"{unknown} of {count} folders have" if count > 1 else "the folder has"
+    return DataError("Folders may be classes or patients, and names of patients must not enter an archive: "
+                     f"{of} no name of a class that is known here. Say which with python -m tools convert SOURCE "
+                     "DEST.zip --folders classes (or patients), or give a CSV with the columns path, label and patient.")
 
 
 def _class_named(track: _Track) -> str | None:

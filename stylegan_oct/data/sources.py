@@ -22,7 +22,7 @@ from stylegan_oct.data.files import (
 from stylegan_oct.data.label_index import read_index
 from stylegan_oct.data.layout import Folders, Place, name_of_number, read_places
 from stylegan_oct.data.listed import Pictures, merge_rows
-from stylegan_oct.data.names import clean_path, fold_class, fold_patient, is_known_class, order_classes
+from stylegan_oct.data.names import clean_path, fold_class, fold_patient, is_known_class, order_classes, split_of
 from stylegan_oct.data.table import Row, read_table
 
 __all__ = ["MAX_FILE_BYTES", "SUFFIXES", "FolderFiles", "Refusal", "Scan", "Source", "ZipFiles", "open_source"]
@@ -76,7 +76,7 @@ class Source:
                 "official split": _shares([scan.official or "" for scan in self.scans])}
         if patients:
             told["patient"] += f", {patients} patient{'s' * (patients > 1)}"
-        lines = [f"{len(self.scans)} scans in the {self.kind}; " +
+        lines = [f"{len(self.scans)} scan{'s' * (len(self.scans) > 1)} in the {self.kind}; " +
                  "; ".join(f"{what}: {text}" for what, text in told.items())]
         if not self.classes:
             lines.append(no_classes("they were not found in folders, names or columns"))
@@ -126,6 +126,9 @@ def open_source(path: Path, *, patient_pattern: str | None = None, folders: Fold
     else:
         root = path if path.is_dir() else path.parent if path.name == INDEX else path.with_suffix("")
         _fill(source, root.resolve().name, patient_pattern, folders)
+    if not source.scans and source.kind == "CSV" and source.refused:
+        raise DataError(f"None of the {len(source.refused)} pictures of {path} can be used; the first "
+                        f"{source.refused[0][1]}. Paths are relative to the folder of the CSV.")
     if not source.scans:
         seen = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in source.ignored.most_common(4))
         raise DataError(f"{path} holds no PNG, JPEG or TIFF images" + (f" (but {seen})." if seen else ".") +
@@ -146,7 +149,7 @@ def _fill(source: Source, root: str, patient_pattern: str | None, folders: Folde
     files = sorted(set(source.files.pictures(source.listing)))
     told = [clean_path(found.told) for found in files]
     tops = {path.partition("/")[0] for path in told}
-    top = tops.pop() if len(tops) == 1 else ""
+    top = min(tops) if len(tops) == 1 else ""
     try:
         raw = source.files.find_index(top)
     except Refusal as refusal:
@@ -154,6 +157,8 @@ def _fill(source: Source, root: str, patient_pattern: str | None, folders: Folde
     index = read_index(raw, source.kind) if raw is not None else {}
     labels = [index.get(path) or index.get(path.removeprefix(f"{top}/")) for path in told]
     listed = any(labels)
+    if (split := split_of(root)) and not any(map(split_of, tops)):
+        source.notes.append(f"The source itself is named as the split {split}: its scans are split anew.")
     if raw is not None and not listed:
         source.notes.append(f"The {INDEX} of the source gives no classes to the images.")
     places = read_places(told, patient_pattern, folders=folders, root=root, strict=not listed)
@@ -220,7 +225,8 @@ def _fill_from_csv(source: Source, path: Path, patient_pattern: str | None, fold
             label_from=table.columns["label"] if labels else place.label_from,
             patient_from=table.columns["patient"] if row.patient is not None else place.patient_from))
     if against:
-        source.notes.append(f"{against} scans lie below the folder of another split than their row says: the row counts.")
+        source.notes.append(f"{against} scans lie below the folder of another split than their row says; the row "
+                            "counts.")
     _set_classes(source, scans)
 
 
@@ -232,6 +238,6 @@ def _locate(source: Source, root: Path, rows: Iterable[Row]) -> dict[str, list[R
         try:
             found[pictures.find(row.path)].append(row)
         except LookupError as error:
-            reason = str(error) if is_picture(row.path) else f"{error}, and not named as a PNG, JPEG or TIFF image"
-            source.refused.append((f"row {row.number}: {row.path}", reason))
+            named = "" if is_picture(row.path) else " under any suffix of PNG, JPEG or TIFF"
+            source.refused.append((f"row {row.number}: {row.path}", f"{error}{named}"))
     return found

@@ -10,19 +10,22 @@ from pathlib import Path
 
 from dnnlib.errors import DataError
 from stylegan_oct.data.files import is_picture
-from stylegan_oct.data.names import fold, fold_class, fold_patient, is_known_class, split_of
+from stylegan_oct.data.names import fold, fold_class, fold_patient, is_clear_class, is_known_class, split_of
 
 HEADINGS = {
     "path": ("path", "file", "filename", "filepath", "image", "imagepath", "imagefile", "imagename", "img", "imageid",
              "directory", "scan", "picture"),
     "label": ("label", "labels", "class", "classes", "classname", "diagnosis", "category", "disease", "target",
               "groundtruth"),
-    "patient": ("patientid", "patientnumber", "patientno", "patient", "pid", "subjectid", "subject", "caseid", "case"),
+    "patient": ("patientid", "patientnumber", "patientno", "patient", "patientname", "pid", "subjectid", "subject",
+                "caseid", "case"),
     "split": ("split", "set", "fold", "subset", "partition", "usage"),
 }
 MISSING = frozenset(("", "nan", "none", "null", "na", "n/a", "#n/a", "-", "?", "unknown"))
 YES, NO = frozenset(("1", "1.0", "true", "yes", "x")), frozenset(("", "0", "0.0", "false", "no"))
 SCIENTIFIC = re.compile(r"\d(?:[.,]\d+)?e\+?\d+", re.IGNORECASE)  # what a spreadsheet makes of a long number
+DATED = re.compile(r"\d{1,2}-[a-z]{3}(?:-\d+)?|[a-z]{3}-\d+|\d{4}-\d\d-\d\d(?:\d\d:\d\d(?::\d\d)?)?|"
+                   r"\d{1,2}([./])\d{1,2}\1\d{2,4}")
 MOST_CLASSES = 50   # more values than that, or nearly one a row of at least FEW_ROWS, name no classes
 FEW_ROWS = 8
 
@@ -124,8 +127,8 @@ class _Reader:
         found = {key: [i for name in names for i, heading in enumerate(folded) if heading == name]
                  for key, names in HEADINGS.items()}
         if not found["path"]:
-            raise DataError(f"{self._path} has no column for the image; call it path. The first row must hold the names "
-                            f"of the columns: path, label, patient, split.")
+            raise DataError(f"{self._path} has no column for the image; call it path. The first row must hold the "
+                            "names of the columns: path, label, patient, split.")
         self._at["path"] = next((i for i in found["path"] if any(map(is_picture, self._values(i)))), found["path"][0])
         if found["patient"]:
             self._at["patient"] = found["patient"][0]
@@ -139,9 +142,10 @@ class _Reader:
         self._at["path"] = next(i for i in columns if any(map(is_picture, self._values(i))))
         self._find_split([i for i in columns if all(map(split_of, self._values(i)))])
         others = [i for i in columns if i not in self._at.values()]
-        if len(others) != 1:
-            raise DataError(f"{self._path} has no row of headings, and {len(others) or 'none'} of its columns could be "
-                            "the class. Write the names of the columns into its first row: path, label, patient, split.")
+        if any(not is_known_class(value) and not value.isdecimal() for i in others for value in self._values(i)) or \
+                len(others) > 1:  # names of patients must not become classes
+            raise DataError(f"{self._path} has no row of headings, and more than paths, splits and known classes. "
+                            "Write the names of its columns into the first row: path, label, patient, split.")
         self._find_label(others)
 
     def _values(self, column: int) -> list[str]:
@@ -172,7 +176,7 @@ class _Reader:
 
     def _by_values(self) -> list[int]:
         """Return the columns, under whatever heading, that hold names of known classes alone."""
-        return [i for i in self._free() if not self._hot and any(map(_told, self._values(i)))
+        return [i for i in self._free() if not self._hot and any(map(is_clear_class, self._values(i)))
                 and all(map(is_known_class, filter(_told, self._values(i))))]
 
     def _free(self) -> list[int]:
@@ -184,12 +188,12 @@ class _Reader:
         spelt = [[fold_class(_number(value)) for value in self._values(i)] for i in candidates]
         if any(values != spelt[0] for values in spelt):
             names = " and ".join(self._name(i) for i in candidates)
-            raise DataError(f"{self._path} has columns that may each be the class and differ: {names}. Rename or remove "
-                            "those that are not.")
+            raise DataError(f"{self._path} has columns that may each be the class and differ: {names}. Rename or "
+                            "remove those that are not.")
         different = {value for value in spelt[0] if _told(value)}
         if len(different) > MOST_CLASSES or (len(self._cells) >= FEW_ROWS and 2 * len(different) > len(self._cells)):
-            raise DataError(f"{self._path} has {len(different)} values in the column {self._name(candidates[0])} of the "
-                            f"class: too many for classes. Rename it, and call the column of classes label.")
+            raise DataError(f"{self._path} has {len(different)} values in the column {self._name(candidates[0])}: too "
+                            "many for classes. Rename it, and call the column of classes label.")
         self._at["label"] = candidates[0]
 
     def row(self, number: int, cells: list[str]) -> Row:
@@ -228,11 +232,16 @@ class _Reader:
             for value in self._values(self._at["patient"]):
                 spelt[fold_patient(_number(value))].add(value)
         several = sum(len(ways) > 1 for ways in spelt.values())
-        said = [f"{several} patients are written in several ways that differ in blanks, case or form: each is taken as "
-                "one."] if several else []
-        unread = [self._name(i) for i in self._free() if i not in self._hot]
-        if "label" not in self._at and not self._hot and unread:
-            said.append(f"No column of classes was recognised among {', '.join(unread)}; call it label.")
+        said = [f"{several} patient{'s are' if several > 1 else ' is'} written in several ways that differ in blanks, "
+                "case or form: taken as one."] if several else []
+        dates = sum(DATED.fullmatch(patient) is not None for patient in spelt)
+        if dates:
+            said.append(f"{dates} patient{'s look' if dates > 1 else ' looks'} like a date, as spreadsheets make of "
+                        "numbers such as 3-12; compare them with the original list.")
+        unread = ", ".join(self._name(i) for i in self._free() if i not in self._hot)
+        if unread:
+            which = "" if "label" in self._at or self._hot else "; no class was recognised among them: call it label"
+            said.append(f"columns not read: {unread}{which}.")
         return self._notes + said
 
 

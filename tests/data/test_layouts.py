@@ -141,7 +141,7 @@ def test_rows_of_a_csv_that_cannot_be_used_are_named(draw_scan, tmp_path):
     report = convert(path, tmp_path / "a.zip", resolution=32, workers=1, split="100")
     text = report.audit.read_text(encoding="utf-8")
     assert report.outcomes == {"kept": 2, "refused": 3, "conflict": 1}
-    for said in ("row 4: img/none.png: is not there", "row 5: img/s2.txt: is not there, and not named as",
+    for said in ("row 4: img/none.png: is not there", "row 5: img/s2.txt: is not there under any suffix",
                  "img/s0.png: is listed under CNV and NORMAL", "img/s3.png: has no label, while others do"):
         assert said in text
 
