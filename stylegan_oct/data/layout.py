@@ -195,7 +195,7 @@ def _ask(unknown: int, count: int) -> DataError:
     of = f"{unknown} of {count} folders have" if count > 1 else "the folder has"
     return DataError("Folders may be classes or patients, and names of patients must not enter an archive: "
                      f"{of} no name of a class that is known here. Say which with python -m tools convert SOURCE "
-                     "DEST.zip --folders classes (or patients), or give a CSV with the columns path, label and patient.")
+                     "DEST.zip --folders classes (or patients), or give a CSV with columns path, label and patient.")
 
 
 def _class_named(track: _Track) -> str | None:

@@ -93,9 +93,9 @@ def _decode(path: Path) -> tuple[str, list[str]]:
 
 def _cells(text: str) -> tuple[list[str] | None, list[list[str]], int]:
     """Return the headings, None without any, the cells below them, and the number of their first row."""
-    lines, first = text.splitlines() or [""], 1
-    mark = max(",;\t|", key=lambda mark: re.sub(r'"[^"]*"', "", lines[0]).count(mark))
-    if match := re.fullmatch(r"sep=(.)", lines[0].strip("\ufeff")):  # Excel's own way to say it
+    top, first = next((line for line in text.splitlines() if line.strip()), ""), 1
+    mark = max(",;\t|", key=lambda mark: re.sub(r'"[^"]*"', "", top).count(mark))
+    if match := re.fullmatch(r"sep=(.)", top.strip("\ufeff")):  # Excel's own way to say it
         mark, first = match[1], 2
         text = text.partition("\n")[2]
     rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text, newline=""), delimiter=mark)]

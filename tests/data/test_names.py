@@ -38,7 +38,8 @@ def test_folding_and_cleaning_twice_changes_nothing_more(text):
 
 @given(st.lists(st.text(st.characters(exclude_characters="/\\", exclude_categories=("Cs",)), min_size=1), min_size=1))
 def test_a_path_is_the_same_by_either_slash_and_form(parts):
-    written = ["/".join(parts), "\\".join(parts), unicodedata.normalize("NFD", "/".join(parts)), "./" + "//".join(parts)]
+    path = "/".join(parts)
+    written = [path, "\\".join(parts), unicodedata.normalize("NFD", path), "./" + "//".join(parts)]
     assert len({clean_path(path).lstrip("/") for path in written}) == 1
 
 
@@ -51,8 +52,8 @@ def test_the_split_of_a_number_is_that_of_the_number_as_it_was_written_before():
     assert fold_patient("1016042") == "1016042"
 
 
-@pytest.mark.parametrize("name", [*CLASSES, "cnv", "Normal eyes", "DRY AMD", "dry_amd", "AMRD", "NO", "CSR", "MH", "VID",
-                                  "WAMD", "Glaucoma", "healthy", "DME scans", "geographic atrophy"])
+@pytest.mark.parametrize("name", [*CLASSES, "cnv", "Normal eyes", "DRY AMD", "dry_amd", "AMRD", "NO", "CSR", "MH",
+                                  "VID", "WAMD", "Glaucoma", "healthy", "DME scans", "geographic atrophy"])
 def test_what_public_sets_call_classes_is_known(name):
     assert is_known_class(name) and not looks_like_patient(name) and not is_silent(name)
 
@@ -73,8 +74,8 @@ def test_the_class_of_a_numbered_folder(name, stem):
     assert class_of_numbered(name) == stem
 
 
-@pytest.mark.parametrize("name, split", [("train", "train"), ("Training", "train"), ("test_set", "test"), ("TEST ", "test"),
-                                         ("val data", "val"), ("dev", "val"), ("tests", None), ("retest", None),
+@pytest.mark.parametrize("name, split", [("train", "train"), ("Training", "train"), ("test_set", "test"),
+                                         ("TEST ", "test"), ("val data", "val"), ("dev", "val"), ("tests", None), ("retest", None),
                                          ("trainee", None), ("0", None)])
 def test_names_of_splits(name, split):
     assert split_of(name) == split

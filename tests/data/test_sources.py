@@ -1,4 +1,4 @@
-"""The same data set gives the same classes, patients and splits in whatever way it comes; what is unclear is refused."""
+"""A data set gives the same classes, patients and splits in whatever way it comes; what is unclear is refused."""
 
 import json
 import unicodedata
@@ -42,7 +42,8 @@ FORMS = {
     "patients alone": {f"patient_{p}/{i}.png": (None, f"patient_{p}", None) for p in (1, 2) for i in (1, 2)},
     "classes with numbers of patients": {f"{c}-{p}/{i}.png": (c, str(p), None) for c, p in
                                          (("CNV", 53018), ("CNV", 9912), ("NORMAL", 53018)) for i in (1, 2)},
-    "umlauts": {f"CNV/Müller Ä/{i}.png": ("CNV", "müllerä", None) for i in (1, 2)} | {"NORMAL/é/1.png": ("NORMAL", "é", None)},
+    "umlauts": {f"CNV/Müller Ä/{i}.png": ("CNV", "müllerä", None) for i in (1, 2)} |
+               {"NORMAL/é/1.png": ("NORMAL", "é", None)},
 }
 
 
@@ -91,7 +92,8 @@ WAYS = {
     "zip of PowerShell 5": lambda place, paths: write_zip(place / "a.zip", [p.replace("/", "\\") for p in paths]),
     "zip with one folder": lambda place, paths: write_zip(place / "a.zip", [f"some set/{path}" for path in paths]),
     "zip of macOS": lambda place, paths: as_mac_stores(place / "a.zip", paths),
-    "decomposed letters": lambda place, paths: write_folder(place / "set", [unicodedata.normalize("NFD", p) for p in paths]),
+    "decomposed letters": lambda place, paths: write_folder(
+        place / "set", [unicodedata.normalize("NFD", path) for path in paths]),
 }
 
 
@@ -212,7 +214,8 @@ def test_labels_of_stylegan_tools_are_honoured(tmp_path, form, way):
     index, classes, labels = INDEXES[form]
     if way.startswith("zip"):
         top = "mine/" if way.endswith("folder") else ""
-        place = write_zip(tmp_path / "a.zip", [top + path for path in SHARDS], **{f"{top}dataset_json": json.dumps(index)})
+        place = write_zip(tmp_path / "a.zip", [top + path for path in SHARDS],
+                          **{f"{top}dataset_json": json.dumps(index)})
     else:
         place = write_folder(tmp_path / "set", SHARDS)
         (place / "dataset.json").write_text(json.dumps(index))
@@ -229,8 +232,9 @@ def test_a_picture_without_a_label_is_refused_where_others_have_one(tmp_path):
     assert len(source.scans) == 1 and source.refused == [(SHARDS[1], "has no label in dataset.json, while others do")]
 
 
-@pytest.mark.parametrize("text", ['{"labels": [["a", 0],]}', '{"labels": [["a", [0.5]]]}', '{"labels": [["a", -1]]}',
-                                  '{"labels": [["a", true]]}', '{"labels": [["a", 3]], "classes": ["A"]}', "[" * 100_000])
+@pytest.mark.parametrize("text", [
+    '{"labels": [["a", 0],]}', '{"labels": [["a", [0.5]]]}', '{"labels": [["a", -1]]}', '{"labels": [["a", true]]}',
+    '{"labels": [["a", 3]], "classes": ["A"]}', "[" * 100_000])
 def test_a_damaged_index_is_refused_in_one_line(tmp_path, text):
     with pytest.raises(DataError, match=r"dataset\.json in the zip") as caught:
         open_source(write_zip(tmp_path / "a.zip", SHARDS, dataset_json=text))
@@ -262,7 +266,8 @@ CANARIES = {
 def test_no_archive_and_no_message_names_a_patient(draw_scan, tmp_path, form, folders):
     folder = draw_folder(tmp_path / "set", CANARIES[form], draw_scan)
     dest = tmp_path / "a.zip"
-    result = CliRunner().invoke(main, ["convert", str(folder), str(dest), "-r", "16", "--workers", "1", "--folders", folders])
+    words = ["convert", str(folder), str(dest), "-r", "16", "--workers", "1", "--folders", folders]
+    result = CliRunner().invoke(main, words)
     assert "canary" not in result.output.lower() and result.exit_code == (0 if dest.exists() else 2), result.output
     if dest.exists():
         with zipfile.ZipFile(dest) as file:
