@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dnnlib.errors import DataError
-from stylegan_oct.data.archive import INDEX, MANIFEST
 from stylegan_oct.data.names import clean_path
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
@@ -88,9 +87,9 @@ class FolderFiles:
                 else:
                     listing.ignored[Path(name).suffix.lower()] += 1
 
-    def find_index(self, folder: str) -> bytes | None:
-        """Return the dataset.json of the source, or of the folder that all images lie in."""
-        for place in (self.root / INDEX, self.root / folder / INDEX):
+    def find_beside(self, folder: str, name: str) -> bytes | None:
+        """Return a file of the source, or of the folder that all images lie in."""
+        for place in (self.root / name, self.root / folder / name):
             if place.is_file():
                 return self.read(place.relative_to(self.root).as_posix())
         return None
@@ -131,15 +130,12 @@ class ZipFiles:
         """Yield the images in the zip that are safe to read.
 
         Raises:
-            DataError: the zip is damaged, or an archive already.
+            DataError: the zip is damaged.
         """
         try:
             members = self.open().infolist()
         except (OSError, zipfile.BadZipFile, NotImplementedError) as error:
             raise DataError(f"{self.path} is a damaged zip: {error}. Copy or download it again.") from error
-        if {INDEX, MANIFEST} <= {info.filename for info in members}:
-            raise DataError(f"{self.path} is an archive already: give it to train as it is, or convert the scans "
-                            "it was made from.")
         for info in members:
             told = _as_written(info)
             if told.endswith(("/", "\\")) or _is_hidden(told):
@@ -151,10 +147,10 @@ class ZipFiles:
             else:
                 yield Found(info.filename, told, f"{info.file_size}-{info.CRC}")
 
-    def find_index(self, folder: str) -> bytes | None:
-        """Return the dataset.json of the zip, or of the folder that all images lie in."""
+    def find_beside(self, folder: str, name: str) -> bytes | None:
+        """Return a file of the zip, or of the folder that all images lie in."""
         names = {clean_path(info.filename): info.filename for info in self.open().infolist()}
-        found = names.get(INDEX) or names.get(f"{folder}/{INDEX}")
+        found = names.get(name) or names.get(f"{folder}/{name}")
         return self.read(found) if found else None
 
 

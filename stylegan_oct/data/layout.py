@@ -64,7 +64,7 @@ class _Track:
     def __post_init__(self) -> None:
         self.rest = self.words[self.first:]
 
-    def take_class(self, at: int, label: str | None = None, origin: str = "folder") -> None:
+    def take_class(self, at: int, label: str | None = None, origin: str = "folder name") -> None:
         """Note that a folder is the class."""
         self.at, self.label, self.label_from = at, label or self.words[at], origin
 
@@ -112,19 +112,24 @@ def read_places(paths: Sequence[str], patient_pattern: str | None = None, *, fol
 
 def _tracks(paths: Sequence[str]) -> list[_Track]:
     split = [path.split("/") for path in paths]
-    shared = _shared_folders([[fold(part) for part in parts[:-1]] for parts in split])
-    return [_track(path, parts, shared) for path, parts in zip(paths, split, strict=True)]
+    shared = _shared_folders([parts[:-1] for parts in split])
+    words = [_words(parts) for parts in split]
+    first = _shared_folders(words)
+    return [_track(path, parts, spoken, first, shared) for path, parts, spoken in zip(paths, split, words, strict=True)]
 
 
-def _track(path: str, parts: list[str], shared: int) -> _Track:
-    *folders, name = parts
-    silent = bool(SHARD.fullmatch("/".join(parts[-2:])))  # numbers of hundreds of pictures, no patients
-    speaking = [(i, folder) for i, folder in enumerate(folders) if split_of(folder) is None and not is_silent(folder)
-                and not (silent and i == len(folders) - 1)]
-    splits = [(i, found) for i, folder in enumerate(folders) if (found := split_of(folder)) is not None]
+def _words(parts: list[str]) -> list[str]:
+    """Return the folders of a path without those of splits and such as tell nothing."""
+    # The numbers of hundreds of pictures are no patients.
+    folders = parts[:-2] if SHARD.fullmatch("/".join(parts[-2:])) else parts[:-1]
+    return [folder for folder in folders if split_of(folder) is None and not is_silent(folder)]
+
+
+def _track(path: str, parts: list[str], words: list[str], first: int, shared: int) -> _Track:
+    splits = [(i, found) for i, folder in enumerate(parts[:-1]) if (found := split_of(folder)) is not None]
     varying = {found for i, found in splits if i >= shared}
-    return _Track(path=path, words=[folder for _, folder in speaking], first=sum(i < shared for i, _ in speaking),
-                  official=splits[-1][1] if splits else None, named=NAME.fullmatch(name),
+    return _Track(path=path, words=words, first=first, official=splits[-1][1] if splits else None,
+                  named=NAME.fullmatch(parts[-1]),
                   problem="lies below folders of two splits" if len(varying) > 1 else "")
 
 
@@ -166,7 +171,7 @@ def _judge_unknown(tracks: Sequence[_Track], strict: bool) -> None:
         stems[fold_class(stem or "")].add(fold(folder))
     if all(numbered.values()) and all(len(names) == 1 for names in stems.values()):
         for track in tracks:
-            track.take_class(track.first, numbered[track.rest[0]], "folder without its number")
+            track.take_class(track.first, numbered[track.rest[0]], "folder name without its number")
     elif (all(numbered.values()) and len(stems) > 1) or all(
             looks_like_patient(folder) and not folder.isdecimal() for folder in numbered):
         _take_patients(tracks)
@@ -184,11 +189,11 @@ def _take_patients(tracks: Sequence[_Track]) -> None:
             continue
         stem = class_of_numbered(track.rest[0])
         if stem is not None and not known:
-            track.take_class(track.first, stem, "folder without its number")
+            track.take_class(track.first, stem, "folder name without its number")
         if track.at != track.first or stem is not None:
             # The number of CNV-1016042 is that of a patient who may be in other classes too; the 3 of AMD3 is not.
             number = LONG_NUMBER.search(track.rest[0]) if stem is not None else None
-            track.take_patient(number[0] if number else track.rest[0], "folder")
+            track.take_patient(number[0] if number else track.rest[0], "folder name")
 
 
 def _ask(unknown: int, count: int) -> DataError:
@@ -254,10 +259,11 @@ def _place(track: _Track, pattern: re.Pattern[str] | None) -> Place:
 
 
 def _shared_folders(folders: Sequence[list[str]]) -> int:
-    """Return how many leading folders all paths have in common."""
+    """Return how many leading folders all paths have in common, by whatever spelling."""
     if not folders:
         return 0
-    first, last = min(folders), max(folders)
+    spelt = [[fold(folder) for folder in path] for path in folders]
+    first, last = min(spelt), max(spelt)
     count = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
     return count
 

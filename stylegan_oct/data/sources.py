@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dnnlib.errors import DataError
-from stylegan_oct.data.archive import INDEX
+from stylegan_oct.data.archive import INDEX, MANIFEST
 from stylegan_oct.data.files import (
     MAX_FILE_BYTES,
     SUFFIXES,
@@ -29,6 +29,8 @@ __all__ = ["MAX_FILE_BYTES", "SUFFIXES", "FolderFiles", "Refusal", "Scan", "Sour
 
 NOT_LOOKED_AT = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".dcm", ".vol", ".e2e", ".fda", ".fds", ".img", ".mat",
                  ".npz", ".npy", ".bmp", ".gif", ".webp", ".jp2", ".csv", ".tsv", ".xlsx")  # may hold scans or classes
+
+LISTS = (".txt", ".json", ".xml")  # the same, where there are no classes
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,8 @@ class Source:
         if unknown:
             lines.append(f"{unknown} of {len(self.classes)} classes have a name that is not known here and stands in "
                          "the archive as it is: it must not be that of a patient.")
-        others = {suffix: count for suffix, count in sorted(self.ignored.items()) if suffix in NOT_LOOKED_AT}
+        kinds = NOT_LOOKED_AT + (() if self.classes else LISTS)
+        others = {suffix: count for suffix, count in sorted(self.ignored.items()) if suffix in kinds}
         if others:
             lines.append("not looked at: " + ", ".join(f"{count} {suffix}" for suffix, count in others.items()) +
                          (" (unpack archives; give a CSV itself as the source to read classes or patients from it)"))
@@ -151,9 +154,13 @@ def _fill(source: Source, root: str, patient_pattern: str | None, folders: Folde
     tops = {path.partition("/")[0] for path in told}
     top = min(tops) if len(tops) == 1 else ""
     try:
-        raw = source.files.find_index(top)
+        raw = source.files.find_beside(top, INDEX)
+        rows = source.files.find_beside(top, MANIFEST)
     except Refusal as refusal:
-        raise DataError(f"The {INDEX} of the source {refusal}.") from None
+        raise DataError(f"The {INDEX} or {MANIFEST} of the source {refusal}.") from None
+    if raw is not None and rows is not None:
+        raise DataError(f"The {source.kind} is an archive already: give its zip to train as it is, or convert the scans "
+                        "it was made from.")
     index = read_index(raw, source.kind) if raw is not None else {}
     labels = [index.get(path) or index.get(path.removeprefix(f"{top}/")) for path in told]
     listed = any(labels)

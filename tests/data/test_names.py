@@ -75,8 +75,8 @@ def test_the_class_of_a_numbered_folder(name, stem):
 
 
 @pytest.mark.parametrize("name, split", [("train", "train"), ("Training", "train"), ("test_set", "test"),
-                                         ("TEST ", "test"), ("val data", "val"), ("dev", "val"), ("tests", None), ("retest", None),
-                                         ("trainee", None), ("0", None)])
+                                         ("TEST ", "test"), ("val data", "val"), ("dev", "val"), ("tests", None),
+                                         ("retest", None), ("trainee", None), ("0", None)])
 def test_names_of_splits(name, split):
     assert split_of(name) == split
 

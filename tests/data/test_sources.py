@@ -42,6 +42,8 @@ FORMS = {
     "patients alone": {f"patient_{p}/{i}.png": (None, f"patient_{p}", None) for p in (1, 2) for i in (1, 2)},
     "classes with numbers of patients": {f"{c}-{p}/{i}.png": (c, str(p), None) for c, p in
                                          (("CNV", 53018), ("CNV", 9912), ("NORMAL", 53018)) for i in (1, 2)},
+    "MultiEYE": {f"{s}/ImageData/oct-filter-448x448/{i}.png": (None, None, "val" if s == "dev" else s)
+                 for s in ("train", "dev", "test") for i in (1, 2)},
     "umlauts": {f"CNV/Müller Ä/{i}.png": ("CNV", "müllerä", None) for i in (1, 2)} |
                {"NORMAL/é/1.png": ("NORMAL", "é", None)},
 }
@@ -188,6 +190,15 @@ def test_folders_that_slipped_into_others_are_refused(tmp_path):
 def test_a_source_that_is_itself_a_split_says_so(tmp_path):
     source = open_source(write_folder(tmp_path / "test", ["CNV/1.png", "NORMAL/2.png"]))
     assert any("named as the split test" in line for line in source.summary())
+
+
+@pytest.mark.parametrize("top", ["", "mine/"])
+def test_an_archive_is_no_source_unpacked_either(make_folder, tmp_path, top):
+    report = convert(make_folder(4), tmp_path / "a.zip", resolution=16, workers=1)
+    with zipfile.ZipFile(report.archive) as file:
+        file.extractall(tmp_path / "unpacked" / top)
+    with pytest.raises(DataError, match="is an archive already"):
+        open_source(tmp_path / "unpacked")
 
 
 def test_what_was_not_looked_at_is_said(tmp_path):
