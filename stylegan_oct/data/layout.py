@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 from dnnlib.errors import ConfigError, DataError
 from stylegan_oct.classes import CLASSES
 from stylegan_oct.data.names import (
+    DATE,
     class_of_numbered,
     clean_path,
     fold,
@@ -20,10 +21,9 @@ from stylegan_oct.data.names import (
     split_of,
 )
 
-# OCT2017 writes CNV-1016042-12.jpeg, OCTDL amd_1523323_3.jpg: class, patient, number of the scan; copies made by
-# Windows are named CNV-1016042-12 (1).jpeg.
-NAME = re.compile(r"([A-Za-z][A-Za-z0-9]*)([-_])(\d+)\2(\d+)(?:\s*\(\d+\)|\s*-\s*copy.*?)?\.\w+",
-                  re.ASCII | re.IGNORECASE)
+# OCT2017 writes CNV-1016042-12.jpeg, OCTDL amd_1523323_3.jpg: class, patient, number of the scan. Copies and augmented
+# pictures have more behind it, CNV-1016042-12 (1).jpeg or CNV-1016042-12_flipped.png, but no fourth number.
+NAME = re.compile(r"([A-Za-z][A-Za-z0-9]*)([-_])(\d+)\2(\d+)(?:(?![-_]?\d).*)?\.\w+", re.ASCII)
 # MedMNIST writes train12_3.png: split, number of the picture, number of the class.
 MEDMNIST = re.compile(r"(train|val|test)\d+_(\d+)\.\w+", re.ASCII)
 LONG_NUMBER = re.compile(r"\d{4,}", re.ASCII)
@@ -234,7 +234,8 @@ def _find_patients(tracks: Sequence[_Track]) -> None:
         named, label = track.named, track.label
         folder = _below(track)
         above = track.words[track.first:track.at] if track.at is not None else []
-        if named and (is_known_class(named[1]) or (label is not None and fold_class(named[1]) == fold_class(label))):
+        if named and not DATE.fullmatch(named[3]) and (
+                is_known_class(named[1]) or (label is not None and fold_class(named[1]) == fold_class(label))):
             track.take_patient(named[3], "file name")
         elif track.patient is None and folder is not None:
             track.take_patient(folder, "folder below the class")

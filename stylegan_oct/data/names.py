@@ -40,6 +40,7 @@ SILENT = _words("""
 PATIENT_FOLDER = re.compile(r"(?:patients?|pat|pt|subj(?:ect)?|sub|case|person|participant|volunteer|volume|vol|eye|id)"
                             r"(?:[\s_.#-]+\w+|\d+\w*)|(?:p|s|pid|mrn)[\s_.#-]*\d+\w*", re.ASCII)
 DATE = re.compile(r"(?:19|20)\d\d([-_. ]?)(?:0[1-9]|1[0-2])\1(?:0[1-9]|[12]\d|3[01])|\d{1,2}([-_.])\d{1,2}\2\d{2,4}")
+YEAR = re.compile(r"(?:19|20)\d\d", re.ASCII)
 NUMBERED = re.compile(r"\s*(?:\d+[\s_.#-]*)?(.*?)(?:[\s_.#-]*\d+)?\s*", re.DOTALL)
 
 
@@ -100,9 +101,11 @@ def split_of(name: str) -> str | None:
 
 @lru_cache(FOLDERS)
 def looks_like_patient(folder: str) -> bool:
-    """Whether a folder is named as folders of patients are: patient_7, P0012, 1016042; dates are none."""
+    """Whether a folder is named as folders of patients are: patient_7, P0012, 1016042; dates and years are none."""
     folded = fold(folder)
-    return not DATE.fullmatch(folded) and (folded.isdecimal() or PATIENT_FOLDER.fullmatch(folded) is not None)
+    if DATE.fullmatch(folded) or YEAR.fullmatch(folded):
+        return False
+    return folded.isdecimal() or PATIENT_FOLDER.fullmatch(folded) is not None
 
 
 @lru_cache(FOLDERS)

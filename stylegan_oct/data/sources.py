@@ -159,8 +159,8 @@ def _fill(source: Source, root: str, patient_pattern: str | None, folders: Folde
     except Refusal as refusal:
         raise DataError(f"The {INDEX} or {MANIFEST} of the source {refusal}.") from None
     if raw is not None and rows is not None:
-        raise DataError(f"The {source.kind} is an archive already: give its zip to train as it is, or convert the scans "
-                        "it was made from.")
+        raise DataError(f"The {source.kind} is an archive already: give its zip to train as it is, or convert the "
+                        "scans it was made from.")
     index = read_index(raw, source.kind) if raw is not None else {}
     labels = [index.get(path) or index.get(path.removeprefix(f"{top}/")) for path in told]
     listed = any(labels)

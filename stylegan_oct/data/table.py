@@ -183,18 +183,24 @@ class _Reader:
         return [i for i in range(self._width) if i not in self._at.values() and self._name(i)]
 
     def _find_label(self, candidates: list[int]) -> None:
+        """Take one of the columns that may hold the class; all must say the same."""
         if not candidates:
             return
-        spelt = [[fold_class(_number(value)) for value in self._values(i)] for i in candidates]
-        if any(values != spelt[0] for values in spelt):
-            names = " and ".join(self._name(i) for i in candidates)
-            raise DataError(f"{self._path} has columns that may each be the class and differ: {names}. Rename or "
-                            "remove those that are not.")
-        different = {value for value in spelt[0] if _told(value)}
-        if len(different) > MOST_CLASSES or (len(self._cells) >= FEW_ROWS and 2 * len(different) > len(self._cells)):
-            raise DataError(f"{self._path} has {len(different)} values in the column {self._name(candidates[0])}: too "
-                            "many for classes. Rename it, and call the column of classes label.")
-        self._at["label"] = candidates[0]
+        spelt = {i: [fold_class(_number(value)) for value in self._values(i)] for i in candidates}
+        named = [i for i in candidates if not all(map(str.isdecimal, filter(_told, spelt[i])))]
+        chosen = named[0] if len(named) == 1 else candidates[0]
+        for i in candidates:
+            pairs = set(zip(spelt[chosen], spelt[i], strict=True))
+            numbered = len(named) == 1 and len(pairs) == len(set(spelt[i])) == len(set(spelt[chosen]))
+            if spelt[i] != spelt[chosen] and not numbered:  # the number of each name is one more way to say it
+                names = " and ".join(self._name(i) for i in candidates)
+                raise DataError(f"{self._path} has columns that may each be the class and differ: {names}. Rename or "
+                                "remove those that are not.")
+        count = len({value for value in spelt[chosen] if _told(value)})
+        if count > MOST_CLASSES or (len(self._cells) >= FEW_ROWS and 2 * count > len(self._cells)):
+            raise DataError(f"{self._path} has {count} values in the column {self._name(chosen)}: too many for "
+                            "classes. Rename it, and call the column of classes label.")
+        self._at["label"] = chosen
 
     def row(self, number: int, cells: list[str]) -> Row:
         """Return what a row says."""

@@ -40,6 +40,18 @@ def test_names_of_octdl_and_folders_of_patients_are_understood():
     assert place("AMD/patient7/a.png", "NO/patient8/b.png")[:2] == ("AMD", "patient7")
 
 
+@pytest.mark.parametrize("name", ["CNV-53018-12 (1).jpeg", "CNV-53018-12 - Copy.jpeg", "CNV-53018-12_flipped.png",
+                                  "CNV-53018-12.jpeg.png", "cnv_53018_12-aug.JPG"])
+def test_copies_and_augmented_pictures_stay_with_their_patient(name):
+    assert place(f"CNV/{name}", "DME/x.png")[:2] == ("CNV", "53018")
+
+
+def test_years_and_dates_are_no_patients():
+    assert place("DR/DR_20190312_1.jpg", "NORMAL/x.jpg").patient is None
+    assert place("2019/CNV/x.png", "2020/CNV/y.png")[:2] == ("CNV", None)
+    assert place("CNV/CNV-1-2-3.png", "DME/x.png").patient is None
+
+
 def test_dates_in_other_names_are_no_patients():
     assert place("AMD/IMG_20190101_123456.jpg", "NO/IMG_20190101_123457.jpg").patient is None
 

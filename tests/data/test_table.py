@@ -129,6 +129,15 @@ def test_two_columns_that_differ_are_refused_and_equal_ones_are_one(folder):
         open_source(write(folder, ["path,Class,Label", *rows]))
 
 
+def test_numbers_beside_names_of_classes_are_the_same_said_twice_where_they_go_together(folder):
+    rows = [f"img/s{i}.png,{i % 4},{OURS[i % 4]}" for i in range(COUNT)]
+    for header in ("path,label,class_name", "path,class,diagnosis"):
+        source = open_source(write(folder, [header, *rows]))
+        assert source.classes == OURS and f"column {header.split(',')[2]} (8)" in source.summary()[0]
+    with pytest.raises(DataError, match="differ"):
+        open_source(write(folder, ["path,label,class_name", *rows[:-1], "img/s7.png,0,NORMAL"]))
+
+
 @pytest.mark.parametrize("values", [[f"Canary{i}" for i in range(COUNT)], [f"Canary{i // 2}" for i in range(COUNT)][:7]
                                     + ["Canary9"]])
 def test_a_label_of_its_own_for_nearly_every_scan_is_no_class(folder, values):
