@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -254,13 +254,19 @@ def _write_packed(file: Path, dest: Path, half: bool) -> None:
 def generator_header(config: TrainConfig, nimg: int, data_source: str,
                      preprocess: Preprocess | None = None) -> dict[str, str]:
     """Return what the file of a generator says of itself, so that the file alone is enough to draw and to project."""
-    settings = {} if preprocess is None else {"preprocess": json.dumps(dataclasses.asdict(preprocess))}
     options = {**dataclasses.asdict(config.G), "c_dim": len(config.data.classes),
                "img_resolution": config.data.resolution, "img_channels": config.data.channels}
-    return {"kind": "stylegan_oct generator", "format": "1", "generator": json.dumps(options),
-            "classes": json.dumps(config.data.classes), "nimg": str(nimg), "preset": config.preset,
-            "data_source": data_source, "archive": config.data.fingerprint, **settings,
-            "note": "Draws synthetic pictures; not for diagnosis."}
+    settings = {} if preprocess is None else {"preprocess": json.dumps(dataclasses.asdict(preprocess))}
+    return {**header_of(options, config.data.classes, nimg=nimg, preset=config.preset, data_source=data_source),
+            "archive": config.data.fingerprint, **settings}
+
+
+def header_of(options: Mapping[str, Any], classes: Sequence[str], *, nimg: int, preset: str,
+              data_source: str) -> dict[str, str]:
+    """Return the header of a generator's file, from the constructor arguments of its network."""
+    return {"kind": "stylegan_oct generator", "format": "1", "generator": json.dumps(dict(options)),
+            "classes": json.dumps(list(classes)), "nimg": str(nimg), "preset": preset, "data_source": data_source,
+            "archive": "", "note": "Draws synthetic pictures; not for diagnosis."}
 
 
 def read_info(file: Path) -> GeneratorInfo:

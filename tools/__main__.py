@@ -34,6 +34,7 @@ COMMANDS = {
     "export": "Export samples with manifest, marks, hashes and a card, for training and for others.",
     "train-copies": "Learn to tell copies of training scans from other eyes: the copy detector.",
     "evaluate": "Measure a generator: fidelity, usefulness, memorisation, consistency.",
+    "import-weights": "Read official weights (.pkl), without running what is in their file.",
     "pack": "Write a generator as one small file to hand on.",
     "info": "Show what a checkpoint or an archive holds.",
 }

@@ -152,6 +152,16 @@ def load_module(module: nn.Module, tensors: Mapping[str, Tensor], *, source: str
     Raises:
         CheckpointError: names the missing and the unexpected tensors, or those of another shape.
     """
+    check_fits(module, tensors, source=source)
+    module.load_state_dict(tensors)
+
+
+def check_fits(module: nn.Module, tensors: Mapping[str, Tensor], *, source: str) -> None:
+    """Check that tensors have the names and shapes of a module, which may be one without numbers (device meta).
+
+    Raises:
+        CheckpointError: names the missing and the unexpected tensors, or those of another shape.
+    """
     own = module.state_dict()
     missing, extra = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
     shapes = [f"{name}: {list(tensors[name].shape)} instead of {list(own[name].shape)}"
@@ -160,7 +170,6 @@ def load_module(module: nn.Module, tensors: Mapping[str, Tensor], *, source: str
                 for what, names in (("missing", missing), ("unexpected", extra), ("other shapes", shapes)) if names]
     if problems:
         raise CheckpointError(f"{source} does not fit this network: {'; '.join(problems)}.")
-    module.load_state_dict(tensors)
 
 
 def nimg_of(path: Path) -> int:
