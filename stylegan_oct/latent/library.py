@@ -22,6 +22,7 @@ from torch import Tensor
 from dnnlib.errors import ConfigError, DataError
 from dnnlib.interrupt import Interrupt
 from dnnlib.pictures import encode_png, synthetic_text
+from stylegan_oct import limits
 from stylegan_oct.data.archive import INDEX, SYNTHETIC, Archive, ArchiveWriter
 from stylegan_oct.model import OctGenerator
 from stylegan_oct.sampling import Manner
@@ -125,6 +126,9 @@ def write_library(dest: Path, G: OctGenerator, *, count: int = DEFAULT_COUNT, ps
         DataError: the file cannot be written.
         KeyboardInterrupt: stopped before the first batch was done.
     """
+    limits.PSI.check("psi", psi)
+    limits.SEED.check("seed", seed)
+    limits.BATCH.check("batch", batch)
     origin = Origin(checkpoint_sha256=G.info.sha256, psi=psi, seed=seed)
     _check(dest, G, count)
     before = _earlier(dest, origin, overwrite)
@@ -174,6 +178,7 @@ def open_library(path: Path | None, G: OctGenerator, *, progress: Progress = lam
 def _check(dest: Path, G: OctGenerator, count: int) -> None:
     if dest.suffix != ".zip":
         raise ConfigError(f"A library is a zip: name it {dest.stem or 'library'}.zip; got {dest}.")
+    limits.PICTURES.check("count", count)
     least = max(len(G.info.classes), 1) * 2
     if count < least:
         raise ConfigError(f"A library must hold at least {least} pictures, two of each class; got {count}.")
