@@ -89,7 +89,7 @@ DRAWN_SEED = Limits(least=0, most=2**32 - 1)  # of a single picture, as numpy ta
 SEEDS = Limits(least=1, most=100_000)         # how many a list may hold
 PSI = _real(0, 2)
 CUTOFF = Limits(least=1, most=18)             # layers of a generator of 1024 px
-LAYER = Limits(least=0, most=17)
+LAYER = Limits(least=0, most=99)               # a generator says which it has
 RESOLUTION = Limits(least=8, most=1024, power_of_two=True)
 SIMULATED = Limits(least=8, most=2048)        # pixels of simulated scans, which any size suits
 
