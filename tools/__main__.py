@@ -44,12 +44,19 @@ COMMANDS = {
 # What the file system refuses to a right command. Anything else of it, such as a missing file, is a wrong command.
 REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO,
             errno.EPIPE}
+LONGEST = 600  # characters of a message
 ADVICE = "Make room, give access, or choose another place; what is complete stays."
 
 
 def exit_code(cause: BaseException | None) -> int:
     """Return 1 where the file system refused what a command may do, else 2."""
     return 1 if isinstance(cause, OSError) and cause.errno in REFUSALS else 2
+
+
+def say(message: str) -> None:
+    """Print an error, its middle left out where it repeats a value without an end."""
+    short = message if len(message) <= LONGEST else f"{message[:LONGEST // 2]} ... {message[-LONGEST // 2:]}"
+    click.echo(f"error: {short}", err=True)
 
 
 class LazyGroup(click.Group):
@@ -90,16 +97,16 @@ class LazyGroup(click.Group):
         except click.UsageError as error:
             help_too = "" if isinstance(error, click.BadParameter) and not isinstance(error, click.MissingParameter) \
                 else f" See: {error.ctx.command_path if error.ctx else ctx.command_path} --help"
-            click.echo(f"error: {' '.join(error.format_message().split())}{help_too}", err=True)
+            say(f"{' '.join(error.format_message().split())}{help_too}")
             ctx.exit(2)
         except UserError as error:
-            click.echo(f"error: {error}", err=True)
+            say(str(error))
             ctx.exit(exit_code(error.__cause__))
         except OSError as error:
             if error.errno == errno.EPIPE:  # whoever reads has enough, as `head`
                 raise
             place = f"{error.filename}: " if error.filename else ""
-            click.echo(f"error: {place}{error.strerror or error}. {ADVICE}", err=True)
+            say(f"{place}{error.strerror or error}. {ADVICE}")
             ctx.exit(exit_code(error))
         except KeyboardInterrupt:
             click.echo("stopped.", err=True)
