@@ -101,7 +101,10 @@ def _decode(kind: Any, value: Any, where: str) -> Any:
         return tuple(_decode(args[0], item, where) for item in value)
     if origin is dict and isinstance(value, Mapping):
         return {key: _decode(args[1], item, f"{where}.{key}") for key, item in value.items()}
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        if not abs(value) <= 1e300:  # nan too
+            raise ConfigError(f"{where} must be a finite number; got "
+                              f"{value if isinstance(value, float) else 'one of some hundred digits'}.")
         return float(value)
     if isinstance(kind, type) and isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
         return value

@@ -17,6 +17,7 @@ from dnnlib.errors import CheckpointError, ConfigError
 from dnnlib.files import atomic_path, sha256_of
 from dnnlib.rundir import RunDir, runs_in
 from dnnlib.text import suggest
+from stylegan_oct import limits
 from stylegan_oct.config import TrainConfig
 from stylegan_oct.data.preprocess import Preprocess, parse_preprocess
 from stylegan_oct.networks.generator import Generator
@@ -67,7 +68,13 @@ class OctGenerator(nn.Module):
         return next(self.network.parameters()).device
 
     def z(self, seeds: Sequence[int]) -> Tensor:
-        """Return the latents [len(seeds), z_dim] of the seeds: the same on every computer, one seed one latent."""
+        """Return the latents [len(seeds), z_dim] of the seeds: the same on every computer, one seed one latent.
+
+        Raises:
+            ConfigError: a seed is negative or beyond 2**32 - 1.
+        """
+        for seed in seeds:
+            limits.DRAWN_SEED.check("seed", int(seed))
         draws = [np.random.RandomState(seed).randn(self.network.z_dim) for seed in seeds]
         return torch.from_numpy(np.stack(draws)).to(torch.float32).to(self.device)
 
@@ -131,7 +138,13 @@ class OctGenerator(nn.Module):
         """Return the intermediate latents [N, layers, w_dim], float32; without a cutoff the same w for every layer.
 
         Arguments as in `forward`.
+
+        Raises:
+            ConfigError: psi or cutoff is out of range, or as in `label`.
         """
+        limits.PSI.check("psi", psi)
+        if cutoff is not None:
+            limits.CUTOFF.check("cutoff", cutoff)
         ws = self.network.mapping(z.to(self.device), self.label(label, len(z)), psi=psi, cutoff=cutoff,
                                   center=center if self.info.classes else "global")
         assert isinstance(ws, Tensor)

@@ -9,6 +9,8 @@ import torch
 
 from dnnlib.errors import ConfigError
 from dnnlib.pictures import Picture, save_png, sheet, synthetic_text
+from stylegan_oct import limits
+from stylegan_oct.limits import check_fields
 from stylegan_oct.model import OctGenerator
 from torch_utils.images import to_pictures
 
@@ -23,6 +25,9 @@ class Manner:
     cutoff: int | None = None
     center: Literal["class", "global"] = "class"
     noise_mode: Literal["const", "random", "none"] = "const"
+
+    def __post_init__(self) -> None:
+        check_fields(self, {"psi": limits.PSI, "cutoff": limits.CUTOFF})
 
     def facts(self) -> dict[str, str | float]:
         """Return what is said of it in the pictures."""

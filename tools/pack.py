@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from tools._options import checkpoint_option
+from tools._options import FILE, checkpoint_option
 
 EPILOG = """\b
 Example:
@@ -13,7 +13,7 @@ Example:
 
 
 @click.command(epilog=EPILOG)
-@click.argument("dest", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("dest", type=FILE)
 @checkpoint_option
 @click.option("--full", is_flag=True, help="Keep float32, twice the size.")
 @click.option("--with-discriminator", is_flag=True, help="Write D.safetensors beside it, for others to train on.")

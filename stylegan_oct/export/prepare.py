@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from dnnlib.errors import ConfigError
+from stylegan_oct import limits
 from stylegan_oct.data.archive import Archive
 from stylegan_oct.data.privacy import Key
 from stylegan_oct.data.splits import parse_fractions
@@ -25,6 +26,7 @@ from stylegan_oct.export.select import Selection, pixel_size
 from stylegan_oct.export.teacher import Teacher, parse_input
 from stylegan_oct.features.detector import load_detector
 from stylegan_oct.features.oct import OctDetector
+from stylegan_oct.limits import check_fields
 from stylegan_oct.metrics.memorisation import CopyJudge, open_judge
 from stylegan_oct.metrics.report import Report
 from stylegan_oct.model import OctGenerator, load_generator, weights_beside
@@ -67,6 +69,10 @@ class Settings:
     licence: str = "other"
     report: Path | None = None
     allow_unreviewed: bool = False
+
+    def __post_init__(self) -> None:
+        check_fields(self, {"per_class": limits.PICTURES, "psi": limits.PSI, "seed": limits.SEED, "tries": limits.TRIES,
+                            "batch": limits.BATCH, "oracle_min": limits.SHARE})
 
 
 @dataclass(frozen=True, kw_only=True)
