@@ -3,6 +3,7 @@
 HTML is escaped by jinja2, JSON by `json`, a shell's arguments by `shlex.quote`, markup of rich by `rich.markup.escape`.
 """
 
+import hashlib
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -20,20 +21,23 @@ def word(text: str) -> str:
     return _cut("_".join(re.findall(r"[^\W_]+", unicodedata.normalize("NFC", text))))
 
 
-def file_names(texts: Iterable[str]) -> dict[str, str]:
-    """Return for each text a name of a file or folder: the text itself where every system can take it.
+def file_name(text: str) -> str:
+    """Return a name of a file or folder: the text itself where every system can take it, else one like it.
 
-    No two names are equal, also where upper and lower case are the same.
+    Texts that differ have names that differ, at least by upper and lower case.
     """
+    kept = re.sub(r"[^\w .,+()-]", "_", unicodedata.normalize("NFC", text)).lstrip(" ._-")
+    name = _cut(f"{kept}_" if RESERVED.match(kept) else kept).rstrip(" .")
+    mark = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:6]
+    return name if name == text else f"{name}_{mark}".lstrip("_")
+
+
+def file_names(texts: Iterable[str]) -> dict[str, str]:
+    """Return `file_name` of each text, numbered where another differs by upper and lower case alone."""
     names: dict[str, str] = {}
     for number, text in enumerate(texts):
-        kept = re.sub(r"[^\w .,+()-]", "_", unicodedata.normalize("NFC", text))
-        name = _cut(kept.lstrip(" ._-")).rstrip(" .") or f"class{number}"
-        name = f"{name}_" if RESERVED.match(name) else name
-        taken = {other.casefold() for other in names.values()}
-        while name.casefold() in taken:
-            name = f"{name}_{number}"
-        names[text] = name
+        name, taken = file_name(text), {other.casefold() for other in names.values()}
+        names[text] = f"{name}_{number}" if name.casefold() in taken else name
     return names
 
 
@@ -54,9 +58,9 @@ def yaml_text(text: str) -> str:
                          for letter in text) + '"'
 
 
-def csv_cell(text: str) -> str:
-    """Return a text that no spreadsheet takes for a formula: one that begins like one gets an apostrophe in front."""
-    return f"'{text}" if text.startswith(FORMULA) else text
+def csv_cells(values: Iterable[object]) -> list[object]:
+    """Return a row of a CSV in which no spreadsheet finds a formula: a text that begins like one gets an apostrophe."""
+    return [f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value for value in values]
 
 
 def _cut(text: str) -> str:

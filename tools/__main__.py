@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from dnnlib.errors import UserError
+from dnnlib.escape import printable
 from dnnlib.text import suggest
 from stylegan_oct import __version__
 from torch_utils.memory import keep_freed_memory
@@ -73,7 +74,7 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except UserError as error:
-            click.echo(f"error: {error}", err=True)
+            click.echo(f"error: {printable(str(error))}", err=True)
             ctx.exit(2)
         except KeyboardInterrupt:
             click.echo("stopped.", err=True)

@@ -6,6 +6,7 @@ from typing import Literal
 
 import click
 
+from dnnlib.escape import file_name
 from dnnlib.progress import progress_bar
 from dnnlib.text import parse_int_list
 from tools._options import GRID, checkpoint_option, device_option
@@ -55,7 +56,7 @@ def walk(ctx: click.Context, checkpoint: str | None, seeds: str | None, classes:
     G = load_generator(checkpoint, device=init_world(device).device)
     route = plan(G, seeds=parse_int_list(seeds) if seeds else (), classes=classes,
                  morph=morph.split(",") if morph else (), codes=codes, grid=grid, psi=psi, closed=not one_way)
-    path = out / f"synthetic-walk-{route.name}{'' if kind == 'png' else '.' + kind}"
+    path = out / f"synthetic-walk-{file_name(route.name)}{'' if kind == 'png' else '.' + kind}"
     count = frames or max(2, round(seconds * fps))
     with progress_bar("drawing", count) as update:
         video = film(G, route, path, frames=count, fps=fps, speed=speed, scale=scale, strip=not no_strip, batch=batch,

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnnlib.errors import DataError
-from dnnlib.escape import csv_cell, word
+from dnnlib.escape import csv_cells, word
 from dnnlib.files import atomic_path, atomic_write
 from stylegan_oct import __version__
 from stylegan_oct.latent.biomarkers.measure import BIOMARKERS
@@ -215,8 +215,8 @@ class Manifest:
         return [*files, out / PARQUET]
 
     def _text(self, item: Item) -> list[str]:
-        return ["" if value is None else str(value).lower() if isinstance(value, bool) else
-                csv_cell(value) if isinstance(value, str) else str(value) for value in self.row(item).values()]
+        return ["" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+                for value in csv_cells(self.row(item).values())]
 
 
 def manifest_of(rows: Rows) -> Manifest:

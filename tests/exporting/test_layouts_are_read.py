@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from made_samples import CLASSES, COLLECTION, made_item, made_picture
 
 from dnnlib.errors import ConfigError, DataError
-from dnnlib.escape import csv_cell
+from dnnlib.escape import csv_cells
 from stylegan_oct.export.card import Facts, write_card
 from stylegan_oct.export.croissant import write_croissant
 from stylegan_oct.export.layouts import LAYOUTS, finish_parts, make_layout, write_part
@@ -220,5 +220,5 @@ def test_croissant_reads_the_names_of_classes(kind: str, tmp_path: Path) -> None
     found = mlcroissant.Dataset(jsonld=str(tmp_path / "croissant.json"))
     assert not found.metadata.issues.errors
     records = list(found.records("pictures"))
-    assert [record["pictures/label"].decode() for record in records] == [csv_cell(item.class_name) for item in items]
+    assert [record["pictures/label"].decode() for record in records] == csv_cells(item.class_name for item in items)
     assert [record["pictures/label_id"] for record in records] == [item.label_id for item in items]
