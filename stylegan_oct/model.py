@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from dnnlib.errors import CheckpointError, ConfigError
+from dnnlib.escape import printable
 from dnnlib.files import atomic_path, sha256_of
 from dnnlib.rundir import RunDir, runs_in
 from dnnlib.text import suggest
@@ -297,7 +298,8 @@ def read_info(file: Path) -> GeneratorInfo:
         preprocess = parse_preprocess(found, options["img_resolution"], options["img_channels"])
     except ConfigError as error:
         raise CheckpointError(f"{file} was made by another version of this project: {error}") from error
-    return GeneratorInfo(path=file, sha256=sha256_of(file), classes=tuple(json.loads(header["classes"])),
+    classes = tuple(map(printable, json.loads(header["classes"])))
+    return GeneratorInfo(path=file, sha256=sha256_of(file), classes=classes,
                          resolution=options["img_resolution"], channels=options["img_channels"],
                          nimg=int(header["nimg"]), preset=header["preset"], data_source=header["data_source"],
                          preprocess=preprocess, options=options, archive=header.get("archive", ""))

@@ -10,6 +10,7 @@ import click
 from click.exceptions import NoArgsIsHelpError
 
 from dnnlib.errors import UserError
+from dnnlib.escape import printable
 from dnnlib.text import suggest
 from stylegan_oct import __version__
 from torch_utils.memory import keep_freed_memory
@@ -56,6 +57,7 @@ def exit_code(cause: BaseException | None) -> int:
 
 def say(message: str) -> None:
     """Print an error, its middle left out where it repeats a value without an end."""
+    message = printable(message)
     short = message if len(message) <= LONGEST else f"{message[:LONGEST // 2]} ... {message[-LONGEST // 2:]}"
     click.echo(f"error: {short}", err=True)
 

@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import os
+import shlex
 import struct
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dnnlib.errors import DataError
+from dnnlib.escape import printable
 from dnnlib.files import atomic_path
 from dnnlib.text import suggest
 
@@ -57,7 +59,7 @@ class ArchiveWriter:
         assert channels in (1, 3) and source in ("phantom", "scans", SYNTHETIC), (channels, source)
         self._dest = dest
         self._shape = (resolution, channels)
-        self._classes = list(classes)
+        self._classes = [*map(printable, classes)]
         self._index = {"format": FORMAT, "source": source, "resolution": resolution, "channels": channels,
                        "classes": self._classes, **(extra or {})}
         self._labels: list[list[str | int]] = []
@@ -147,7 +149,7 @@ class Archive:
         self.source: str = index.get("source", "scans")
         self.preprocess: dict[str, Any] | None = index.get("preprocess")  # how scans became these pictures
         self._labels, classes = _check_labels(index, self._names, self.path)
-        self.classes: tuple[str, ...] = tuple(index.get("classes", classes))
+        self.classes: tuple[str, ...] = tuple(printable(str(name)) for name in index.get("classes", classes))
         self.resolution, self.channels = self._shape_from(index)
 
     @cached_property
@@ -262,7 +264,8 @@ class Archive:
         if all(PurePosixPath(name).name.startswith("img") for name in self._names):
             return {}
         raise DataError(f"{self.path} has no {INDEX}: it is a zip of pictures, not an archive. "
-                        f"Convert it with: python -m tools convert {self.path} DEST.zip --resolution N")
+                        f"Convert it with: python -m tools convert {shlex.quote(str(self.path))} DEST.zip "
+                        "--resolution N")
 
     def _shape_from(self, index: Mapping[str, Any]) -> tuple[int, int]:
         """Return (resolution, channels), from the first image where dataset.json does not tell."""

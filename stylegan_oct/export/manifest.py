@@ -5,6 +5,7 @@ Nothing depends on the time or the computer: the same export gives the same byte
 
 import csv
 import dataclasses
+import itertools
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnnlib.errors import DataError
+from dnnlib.escape import csv_cells, word
 from dnnlib.files import atomic_path, atomic_write
 from stylegan_oct import __version__
 from stylegan_oct.latent.biomarkers.measure import BIOMARKERS
@@ -79,7 +81,7 @@ class Item:
     @property
     def key(self) -> str:
         """Name of the picture without folder and suffix; it says that the picture is synthetic."""
-        return f"{self.class_name or 'OCT'}-syn{self.seed:08d}"
+        return f"{word(self.class_name) or 'OCT'}-syn{self.seed:08d}"
 
     def to_json(self) -> str:
         """Return everything as one line."""
@@ -154,7 +156,7 @@ class Manifest:
     """
 
     def __init__(self, first: Item) -> None:
-        self.columns: tuple[Column, ...] = (
+        self.columns: tuple[Column, ...] = _distinct((
             *FIRST,
             *_by_name("oracle_probabilities", first.oracle_probabilities or (), "oracle_",
                       lambda name: (f"probability of {name}, by the oracle", "")),
@@ -163,7 +165,7 @@ class Manifest:
             *_by_name("teacher_labels", first.teacher_labels or (), "teacher_",
                       lambda name: (f"soft label for {name}, by the teacher", "")),
             *LAST,
-        )
+        ))
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -184,7 +186,8 @@ class Manifest:
         """Return what manifest.schema.json holds."""
         fields = [{"name": column.name, "type": TYPES[column.kind], "unit": column.unit, "meaning": column.meaning}
                   for column in self.columns]
-        return {"format": 1, "fields": fields, "missing": "empty in CSV, null in parquet, NaN or an empty text in JSON"}
+        return {"format": 1, "fields": fields, "missing": "empty in CSV, null in parquet, NaN or an empty text in JSON",
+                "formulas": "a text that a spreadsheet would take for a formula has an apostrophe in front in CSV"}
 
     def write(self, out: Path, rows: Iterable[Item]) -> list[Path]:
         """Write the manifest as CSV, with its schema, and as parquet where pyarrow is installed; return the files.
@@ -213,7 +216,7 @@ class Manifest:
 
     def _text(self, item: Item) -> list[str]:
         return ["" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-                for value in self.row(item).values()]
+                for value in csv_cells(self.row(item).values())]
 
 
 def manifest_of(rows: Rows) -> Manifest:
@@ -232,8 +235,18 @@ def _by_name(field: str, names: Iterable[str], prefix: str, tell: Callable[[str]
     """Return a column for each entry of one of the item's mappings."""
     def column(name: str) -> Column:
         meaning, unit = tell(name)
-        return Column(prefix + name, float, meaning, unit, lambda item: (getattr(item, field) or {}).get(name))
+        return Column(prefix + word(name), float, meaning, unit, lambda item: (getattr(item, field) or {}).get(name))
     return [column(name) for name in names]
+
+
+def _distinct(columns: Iterable[Column]) -> tuple[Column, ...]:
+    """Number the columns whose names are taken, such as that of the oracle's probability of a class named "class"."""
+    found: dict[str, Column] = {}
+    for column in columns:
+        names = (f"{column.name}_{number}" if number else column.name for number in itertools.count())
+        name = next(name for name in names if name.casefold() not in found)
+        found[name.casefold()] = dataclasses.replace(column, name=name)
+    return tuple(found.values())
 
 
 def _cell(value: Cell) -> Cell:
