@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from tools._options import FILE, PATH, TEXT
+
 EPILOG = """\b
 Examples:
   python -m tools import-weights network-snapshot-005000.pkl official --classes CNV,DME,DRUSEN,NORMAL
@@ -13,11 +15,11 @@ Examples:
 
 
 @click.command(epilog=EPILOG)
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
-@click.argument("out", type=click.Path(path_type=Path))
-@click.option("--classes", default="", metavar="NAMES", help="Names of the classes in the order of the labels.")
+@click.argument("file", type=FILE)
+@click.argument("out", type=PATH)
+@click.option("--classes", type=TEXT, metavar="NAMES", help="Names of the classes in the order of the labels.")
 @click.option("--grey", is_flag=True, help="Make networks of grey pictures of those of colour pictures.")
-def import_weights(file: Path, out: Path, classes: str, grey: bool) -> None:
+def import_weights(file: Path, out: Path, classes: str | None, grey: bool) -> None:
     """Write the networks of FILE, a .pkl of stylegan2-ada-pytorch or stylegan3, as the checkpoint OUT."""
     from stylegan_oct.training import official
 

@@ -84,12 +84,14 @@ def call(name: str, param: click.Parameter, value: str, monkeypatch: pytest.Monk
     command = dict(commands())[name]
     got: list[Any] = []
     monkeypatch.setattr(command, "callback", lambda *_args, **options: got.append(options[param.name]))
-    needed = {"convert": ["there", "x.zip", "--resolution", "32"], "pack": ["x.safetensors"]}.get(name, [])
+    needed = {"convert": ["there", "x.zip", "--resolution", "32"], "pack": ["x.safetensors"],
+              "import-weights": ["x.pkl", "out"]}.get(name, [])
     given = [f"{param.opts[-1]}={value}"] if isinstance(param, click.Option) else ["--", value]
     if param.nargs > 1:
         given = [param.opts[-1], *[value] * param.nargs]
     if isinstance(param, click.Argument):
-        values = {"source": [value, "x.zip"], "dest": ["there", value] if name == "convert" else [value]}
+        values = {"source": [value, "x.zip"], "dest": ["there", value] if name == "convert" else [value],
+                  "file": [value, "out"], "out": ["x.pkl", value]}
         needed, given = needed[2:], ["--", *values.get(str(param.name), [value])]
     return CliRunner().invoke(main, [name, *needed, *given]), got
 
@@ -142,8 +144,8 @@ def test_what_is_admitted_is_a_short_list() -> None:
     admitted = {(param.opts[-1], value) for _, param in NUMERIC for value in (*NUMBERS, *ODD)
                 if all(fits(kind, value) for kind in kinds(param))}
     zero = {opt for opt, value in admitted if value == "0"}
-    assert zero == {"--psi", "--seed", "--pictures", "--val", "--test", "--oracle-min", "--count", "--compare", "--gamma",
-                    "--aug-p", "--target", "--freeze-d", "--processes"}
+    assert zero == {"--psi", "--seed", "--pictures", "--val", "--test", "--oracle-min", "--count", "--compare",
+                    "--gamma", "--aug-p", "--target", "--freeze-d", "--processes"}
     assert admitted - {(opt, "0") for opt in zero} == {("--target", "-1")}
 
 
@@ -196,7 +198,7 @@ def test_options_of_one_destination_have_one_name() -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 2**64, 10**5000, -1, True, "1", None],
-                         ids="nan inf -inf 2^64 10^5000 -1 True word None".split())
+                         ids=["nan", "inf", "-inf", "2^64", "10^5000", "-1", "True", "word", "None"])
 def test_limits_refuse_python_values_too(value: object) -> None:
     for allowed in (limits.SEED, limits.PSI, limits.BATCH, limits.RESOLUTION, limits.KIMG):
         assert not allowed.allow(value)
