@@ -9,12 +9,12 @@ import functools
 import json
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, cast
 
 from dnnlib.errors import ConfigError
-from dnnlib.stored import brief, is_line, parse_json
+from dnnlib.stored import brief, brief_error, is_line, parse_json
 from dnnlib.text import suggest
 
 LONGEST = 4096  # characters of a text: more than any path has
@@ -39,6 +39,22 @@ class Within:
         if not self.least <= size <= self.most:
             what = where if size is value else f"the length of {where}"
             raise ConfigError(f"{what} must lie between {self.least:g} and {self.most:g}; got {brief(size)}.")
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """The words that a text may be, where the type of the field is to stay a plain one."""
+
+    words: tuple[str, ...]
+
+    def check(self, value: Any, where: str) -> None:
+        """Refuse a value.
+
+        Raises:
+            ConfigError: it is none of the words.
+        """
+        if value not in self.words:
+            raise ConfigError(f"{where} must be one of {', '.join(self.words)}; got {brief(value)}.")
 
 
 Count = Annotated[int, Within(0, 2**53)]          # of pictures, bytes, parameters
@@ -73,7 +89,7 @@ def from_dict(cls: type[T], data: Mapping[str, Any], *, where: str = "", strict:
     """
     if not isinstance(data, Mapping):
         raise ConfigError(f"{where or cls.__name__} must be an object; got {brief(data)}.")
-    hints, required = _fields(cls)
+    hints, required = _fields(cast(Hashable, cls))
     unknown = [key for key in data if key not in hints]
     if unknown and strict:
         raise ConfigError(f"{where or cls.__name__} has no field {brief(unknown[0])}."
@@ -82,7 +98,12 @@ def from_dict(cls: type[T], data: Mapping[str, Any], *, where: str = "", strict:
         if name not in data:
             raise ConfigError(f"{where or cls.__name__} lacks the field {name!r}.")
     prefix = f"{where}." if where else ""
-    return cls(**{key: _decode(hints[key], value, prefix + key) for key, value in data.items() if key in hints})
+    values = {key: _decode(hints[key], value, prefix + key) for key, value in data.items() if key in hints}
+    try:
+        return cls(**values)
+    except (ArithmeticError, ValueError) as error:  # of what the dataclass computes of values that do not fit together
+        what = where or cls.__name__
+        raise ConfigError(f"{what} has values that do not fit together ({brief_error(error)}).") from error
 
 
 def from_texts(cls: type[T], texts: Mapping[str, str]) -> T:
@@ -93,7 +114,7 @@ def from_texts(cls: type[T], texts: Mapping[str, str]) -> T:
     Raises:
         ConfigError: as in `from_dict`, or a text is no JSON.
     """
-    hints, _ = _fields(cls)
+    hints, _ = _fields(cast(Hashable, cls))
     data = {name: texts[name] if _is_text(kind) else parse_json(texts[name], name)
             for name, kind in hints.items() if name in texts}
     return from_dict(cls, data, where="header")
@@ -137,7 +158,7 @@ def parse_setting(text: str) -> tuple[str, Any]:
 
 
 @functools.cache
-def _fields(cls: type[Any]) -> tuple[dict[str, Any], list[str]]:
+def _fields(cls: Any) -> tuple[dict[str, Any], list[str]]:
     """Return the types of a dataclass's fields, and the names of those without a default."""
     hints = typing.get_type_hints(cls, include_extras=True)
     fields = [field for field in dataclasses.fields(cls) if field.init]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from dnnlib.config import Count, Hash, Name, Names, Within, from_texts
+from dnnlib.config import Count, Hash, Name, Names, Within, from_dict, from_texts
 from dnnlib.errors import CheckpointError, ConfigError
 from dnnlib.files import atomic_path, sha256_of
 from dnnlib.rundir import RunDir, runs_in
@@ -249,8 +249,8 @@ def find_generator(path: Path) -> Path:
 
 def _ends_at_its_best(run: RunDir) -> bool:
     """Whether a run goes on past its best only to see that it gets no better, and has a best checkpoint."""
-    patience = (run.read_config() or {}).get("save", {}).get("patience", 0)
-    return bool(patience) and (run.path / "best" / GENERATOR_FILE).is_file()
+    save = (run.read_config() or {}).get("save")
+    return isinstance(save, dict) and bool(save.get("patience")) and (run.path / "best" / GENERATOR_FILE).is_file()
 
 
 def weights_beside(info: GeneratorInfo, detector: str) -> Path | None:
@@ -344,8 +344,18 @@ class TrainingArchive:
 
 def training_archive(info: GeneratorInfo) -> TrainingArchive:
     """Return what the generator's file says of its training archive, and the config.json of its run or beside it."""
-    data = run_config(info.path).get("data", {})
-    known = str(data.get("fingerprint", ""))
-    if info.archive and known != info.archive:  # the configuration of another generator
+    try:
+        known = from_dict(_Known, run_config(info.path).get("data", {}), strict=False)
+    except ConfigError:
+        known = _Known()
+    if info.archive and known.fingerprint != info.archive:  # the configuration of another generator
         return TrainingArchive(info.archive, None)
-    return TrainingArchive(known, Path(data["path"]) if data.get("path") else None)
+    return TrainingArchive(known.fingerprint, Path(known.path) if known.path else None)
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What a configuration says of its archive."""
+
+    fingerprint: Hash = ""
+    path: str = ""

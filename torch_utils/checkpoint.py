@@ -15,15 +15,15 @@ from typing import Any, Literal, TypeVar
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dnnlib.config import Count, Name, from_dict
 from dnnlib.errors import CheckpointError, ConfigError, TrainingError
 from dnnlib.files import sync_directory
-from dnnlib.stored import brief, brief_error, is_inside, read_json, reading
-from torch_utils.tensor_file import Budget, Shape, all_finite, parse_header, read_shapes, take
+from dnnlib.stored import brief, is_inside, read_json, reading
+from torch_utils.tensor_file import Budget, all_finite, load_header, load_tensors, take
 
 FORMAT = 1
 META = "meta.json"
@@ -149,29 +149,8 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
     Raises:
         CheckpointError: the file is missing or damaged.
     """
-    read_shapes(file)
-    try:
-        with safe_open(file, framework="pt") as handle:
-            return {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 (no mapping)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{file} cannot be read ({brief_error(error)}). Use another checkpoint.") from error
-
-
-def decode_tensors(raw: bytes, source: str) -> dict[str, Tensor]:
-    """Return the tensors of the bytes of a safetensors file.
-
-    Raises:
-        CheckpointError: they are damaged.
-    """
-    with reading(source, CheckpointError, "Make it again."):
-        length = int.from_bytes(raw[:8], "little")
-        if len(raw) < 8 or length > len(raw) - 8:
-            raise ConfigError(f"a header of {length} bytes does not fit into {len(raw)}.")
-        parse_header(raw[8:8 + length], len(raw) - 8 - length)
-        try:
-            return safetensors.torch.load(raw)
-        except SafetensorError as error:
-            raise ConfigError(f"{brief_error(error)}.") from error
+    with reading(file, CheckpointError, "Use another checkpoint."):
+        return load_tensors(file)
 
 
 def read_header(file: Path) -> dict[str, str]:
@@ -180,7 +159,8 @@ def read_header(file: Path) -> dict[str, str]:
     Raises:
         CheckpointError: the file is missing or damaged.
     """
-    return read_shapes(file).texts
+    with reading(file, CheckpointError, "Give a checkpoint of this project."):
+        return load_header(file).texts
 
 
 def load_network(build: Callable[[], M], file: Path) -> M:
@@ -191,7 +171,7 @@ def load_network(build: Callable[[], M], file: Path) -> M:
     Raises:
         CheckpointError: the file is damaged, or its tensors do not fit.
     """
-    with Budget(read_shapes(file).numbers, str(file)):
+    with reading(file, CheckpointError, "Give another file."), Budget(load_header(file).numbers):
         network = build()
     load_module(network, read_tensors(file), source=str(file))
     return network
@@ -204,7 +184,7 @@ def load_module(module: nn.Module, tensors: Mapping[str, Tensor], *, source: str
         CheckpointError: names the missing and the unexpected tensors, or those of another shape or not finite.
     """
     own = module.state_dict()
-    _check_fit(*({name: tuple(tensor.shape) for name, tensor in state.items()} for state in (own, tensors)), source)
+    _check_fit(own, tensors, source)
     wrong = [name for name, tensor in tensors.items()
              if tensor.is_floating_point() != own[name].is_floating_point() or not all_finite(tensor)]
     if wrong:
@@ -213,10 +193,10 @@ def load_module(module: nn.Module, tensors: Mapping[str, Tensor], *, source: str
     module.load_state_dict(tensors)
 
 
-def _check_fit(own: Mapping[str, Shape], found: Mapping[str, Shape], source: str) -> None:
+def _check_fit(own: Mapping[str, Tensor], found: Mapping[str, Tensor], source: str) -> None:
     missing, extra = sorted(own.keys() - found.keys()), sorted(found.keys() - own.keys())
-    shapes = [f"{name}: {list(found[name])} instead of {list(own[name])}"
-              for name in sorted(own.keys() & found.keys()) if own[name] != found[name]]
+    shapes = [f"{name}: {list(found[name].shape)} instead of {list(own[name].shape)}"
+              for name in sorted(own.keys() & found.keys()) if own[name].shape != found[name].shape]
     problems = [f"{what} {', '.join(names[:5])}{' ...' if len(names) > 5 else ''}"
                 for what, names in (("missing", missing), ("unexpected", extra), ("other shapes", shapes)) if names]
     if problems:

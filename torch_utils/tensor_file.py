@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import safetensors.torch
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from dnnlib.config import Within, from_dict
-from dnnlib.errors import CheckpointError, ConfigError
-from dnnlib.stored import brief, is_line, parse_json, reading
+from dnnlib.errors import ConfigError
+from dnnlib.stored import brief, brief_error, is_line, parse_json
 
 METADATA = "__metadata__"
 LONGEST_HEADER = 16 * 2**20  # bytes; a generator's takes 20 kB
@@ -52,49 +54,75 @@ class Budget(TorchFunctionMode):
 
     Args:
         numbers: of the file.
-        source: the file, named in errors.
     """
 
     FREE = 2**20  # filters, grids of places
     MAKERS = (torch.empty, torch.zeros, torch.ones, torch.full, torch.randn, torch.rand)
 
-    def __init__(self, numbers: int, source: str) -> None:
+    def __init__(self, numbers: int) -> None:
         super().__init__()
-        self._numbers, self._left, self._source = numbers, numbers + self.FREE, source
+        self._numbers, self._left = numbers, numbers + self.FREE
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Count what is asked for.
 
         Raises:
-            CheckpointError: it is too much.
+            ConfigError: it is too much.
         """
         if func in self.MAKERS:
             size = args[0] if args and not isinstance(args[0], int) else args
             self._left -= math.prod(size)
             if self._left < 0:
-                raise CheckpointError(f"{self._source} claims to hold a larger network than the {self._numbers} "
-                                      "numbers in it. Give another file.")
+                raise ConfigError(f"its header tells of a larger network than the {self._numbers} numbers in it make.")
         return func(*args, **(kwargs or {}))
 
 
-def read_shapes(file: Path) -> Header:
+def load_header(file: Path) -> Header:
     """Return what a file says of itself, for which its tensors are not read.
 
     Raises:
-        CheckpointError: it is missing, or its header does not fit its size.
+        ConfigError: its header is none, or does not fit its size.
+        OSError: it cannot be read.
     """
-    with reading(file, CheckpointError, "Give a file of this project that is whole."), open(file, "rb") as opened:
+    with open(file, "rb") as opened:
         size = opened.seek(0, 2)
         opened.seek(0)
-        length = int.from_bytes(opened.read(8), "little")
-        if size < 8 or length > min(size - 8, LONGEST_HEADER):
-            raise ConfigError(f"a safetensors header must fit into the file of {size} bytes and be at most "
-                              f"{LONGEST_HEADER} bytes long; got {length}.")
-        return parse_header(opened.read(length), size - 8 - length)
+        return parse_header(opened.read(_header_length(opened.read(8), size)), size)
 
 
-def parse_header(raw: bytes, data_size: int) -> Header:
-    """Return the header of a safetensors file whose tensors take `data_size` bytes.
+def load_tensors(file: Path) -> dict[str, Tensor]:
+    """Return the tensors of a file. Errors as in `load_header`."""
+    load_header(file)
+    try:
+        with safe_open(file, framework="pt") as handle:
+            return {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 (no mapping)
+    except SafetensorError as error:
+        raise ConfigError(f"{brief_error(error)}.") from error
+
+
+def decode_tensors(raw: bytes) -> dict[str, Tensor]:
+    """Return the tensors of the bytes of a file.
+
+    Raises:
+        ConfigError: they are damaged.
+    """
+    parse_header(raw[8:8 + _header_length(raw[:8], len(raw))], len(raw))
+    try:
+        return safetensors.torch.load(raw)
+    except SafetensorError as error:
+        raise ConfigError(f"{brief_error(error)}.") from error
+
+
+def _header_length(first: bytes, size: int) -> int:
+    length = int.from_bytes(first, "little")
+    if len(first) < 8 or length > min(size - 8, LONGEST_HEADER):
+        raise ConfigError(f"a safetensors header must fit into the {size} bytes of the file and be at most "
+                          f"{LONGEST_HEADER} bytes long; got {length}.")
+    return length
+
+
+def parse_header(raw: bytes, size: int) -> Header:
+    """Return the header of a file of `size` bytes.
 
     Raises:
         ConfigError: it is none, or the tensors do not lie one after the other from the first byte to the last.
@@ -113,8 +141,8 @@ def parse_header(raw: bytes, data_size: int) -> Header:
             raise ConfigError(f"data_offsets of {name} must be {list(wanted)} for {entry.dtype} {list(entry.shape)}; "
                               f"got {list(entry.data_offsets)}.")
         end = wanted[1]
-    if end != data_size:
-        raise ConfigError(f"the tensors must take {end} bytes by the header; the file holds {data_size}.")
+    if end != size - 8 - len(raw):
+        raise ConfigError(f"the tensors must take {end} bytes by the header; the file holds {size - 8 - len(raw)}.")
     return Header(texts, {name: entry.shape for name, entry in entries.items()})
 
 
@@ -153,6 +181,16 @@ def take(tensors: Mapping[str, Tensor], name: str, *shape: int | None, whole: bo
     if finite and not all_finite(found):
         raise ConfigError(f"{name} holds numbers that are not finite.")
     return found
+
+
+def check_numbers(tensor: Tensor, end: int, name: str) -> None:
+    """Refuse whole numbers outside 0 .. end - 1.
+
+    Raises:
+        ConfigError: there is one.
+    """
+    if tensor.numel() and not 0 <= int(tensor.min()) <= int(tensor.max()) < end:
+        raise ConfigError(f"{name} must lie between 0 and {end - 1}; got {int(tensor.min())} to {int(tensor.max())}.")
 
 
 def all_finite(tensor: Tensor) -> bool:
