@@ -13,15 +13,18 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dnnlib.errors import DataError
+from dnnlib.config import Count, Finite, Hash, Name, OneOf, Seed, from_dict
+from dnnlib.errors import ConfigError, DataError
 from dnnlib.escape import csv_cells, word
 from dnnlib.files import atomic_path, atomic_write
+from dnnlib.stored import brief, is_inside, parse_json, reading
 from stylegan_oct import __version__
+from stylegan_oct.data.archive import SPLITS
 from stylegan_oct.latent.biomarkers.measure import BIOMARKERS
 
 CSV = "manifest.csv"
@@ -30,6 +33,7 @@ NO_PARQUET = f"{PARQUET} is left out, {CSV} holds the same; for both: pip instal
 SCHEMA = "manifest.schema.json"
 DIGITS = 6          # significant digits of what was measured; more would be noise
 ROWS_AT_ONCE = 4096
+LONGEST_ROW = 2**18  # bytes
 TYPES = {str: "string", int: "int64", float: "float64", bool: "bool"}
 
 Cell = str | int | float | bool | None
@@ -51,17 +55,17 @@ class Collection:
 class Item:
     """What is known of one exported picture. None, or NaN among the biomarkers: not measured, or cannot be told."""
 
-    class_name: str                   # "" for a generator without classes
-    label_id: int                     # number of the class in the generator
-    split: str                        # train, val or test
-    seed: int                         # of z
-    psi: float                        # truncation towards the mean of the class
-    noise: str                        # const, random or none
-    checkpoint_sha256: str            # of the generator's file
-    nimg: int                         # images that it was shown in training
-    resolution: int                   # px
-    um_per_px_x: float | None         # across
-    um_per_px_z: float | None         # in depth
+    class_name: Name                  # "" for a generator without classes
+    label_id: Count                   # number of the class in the generator
+    split: Annotated[str, OneOf(SPLITS)]
+    seed: Seed                        # of z
+    psi: Finite                       # truncation towards the mean of the class
+    noise: Name                       # const, random or none
+    checkpoint_sha256: Hash           # of the generator's file
+    nimg: Count                       # images that it was shown in training
+    resolution: Count                 # px
+    um_per_px_x: Finite | None        # across
+    um_per_px_z: Finite | None        # in depth
     oracle: str | None = None                            # identity of the class oracle
     oracle_class: str | None = None                      # what it takes the picture for
     oracle_probabilities: Mapping[str, float] | None = None    # by class
@@ -94,10 +98,11 @@ class Item:
         Raises:
             DataError: it is damaged or of another version.
         """
-        try:
-            return cls(**json.loads(line))
-        except (ValueError, TypeError) as error:
-            raise DataError(f"A row of the export is damaged or of another version: {error}. Export anew.") from error
+        with reading("A row of the export", DataError, "Export anew."):
+            item = from_dict(cls, parse_json(line, "the row", nan=True, most=LONGEST_ROW), where="row")
+            if not is_inside(item.file_name or "none"):
+                raise ConfigError(f"file_name must lie within the export; got {brief(item.file_name)}.")
+            return item
 
 
 @dataclass(frozen=True, slots=True)

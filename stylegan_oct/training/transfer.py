@@ -8,10 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from dnnlib.errors import CheckpointError
+from dnnlib.stored import reading
 from stylegan_oct.model import DISCRIMINATOR_FILE, find_generator, read_info
+from stylegan_oct.networks.generator import Generator
 from stylegan_oct.training.preserve import draw_the_picture_below, judge_the_picture_below, widened
-from stylegan_oct.training.state import State
-from torch_utils.checkpoint import load_module, read_meta, read_tensors
+from stylegan_oct.training.state import Counters, State
+from torch_utils.checkpoint import load_module, load_network, read_meta, read_tensors
+from torch_utils.tensor_file import take
 
 
 @dataclass
@@ -43,9 +46,7 @@ def grow_from(state: State, checkpoint: Path) -> TransferReport:
         CheckpointError: it is damaged, or nothing of it fits.
     """
     report = start_from(state, checkpoint)
-    meta = read_meta(checkpoint)
-    state.nimg, state.p = int(meta["nimg"]), float(meta["augment_p"])
-    state.controller.load_state_dict(meta["controller"])
+    state.go_on_from(read_meta(checkpoint, Counters))
     return report
 
 
@@ -62,7 +63,8 @@ def start_from(state: State, source: Path) -> TransferReport:
     file = find_generator(source)
     info, data = read_info(file), state.config.data
     report = TransferReport()
-    fits = _transfer(state.G_ema, read_tensors(file), info.classes, data.classes, "G", report)
+    G = load_network(lambda: Generator(**info.options), file)
+    fits = _transfer(state.G_ema, G.state_dict(), info.classes, data.classes, "G", report)
     if not fits:
         raise CheckpointError(f"No layer of {file} fits this network. Choose a preset with the same channel_base, or "
                               "another checkpoint to start from.")
@@ -77,9 +79,13 @@ def start_from(state: State, source: Path) -> TransferReport:
     tensors = read_tensors(discriminator)
     _transfer(state.D, tensors, info.classes, data.classes, "D", report)
     prefix = f"b{info.resolution}.fromrgb."
-    entry = {name.removeprefix(prefix): tensor.to(state.pl_mean) for name, tensor in tensors.items()
-             if name.startswith(prefix)}
-    if grows and {"weight", "bias"} <= entry.keys() and judge_the_picture_below(state.D, info.resolution, entry):
+    entry = {}
+    if grows and {f"{prefix}weight", f"{prefix}bias"} <= tensors.keys():
+        with reading(discriminator, CheckpointError, "Use another checkpoint, or remove the file."):
+            weight = take(tensors, f"{prefix}weight", None, None, 1, 1)
+            bias = take(tensors, f"{prefix}bias", weight.shape[0])
+        entry = {"weight": weight.to(state.pl_mean), "bias": bias.to(state.pl_mean)}
+    if entry and judge_the_picture_below(state.D, info.resolution, entry):
         report.notes.append(f"D begins with the judgement of {info.resolution} px")
     return report
 
@@ -106,7 +112,8 @@ def _fit(name: str, old: Tensor, own: Tensor, old_classes: Sequence[str], new_cl
     """Return the old tensor in the shape of the new one, or None where that makes no sense."""
     if name.endswith("mapping.embed.weight") or name.endswith("w_avg_class"):
         axis = 1 if name.endswith("weight") else 0
-        if old.shape[1 - axis] != own.shape[1 - axis]:
+        if (old.ndim != 2 or old.shape[1 - axis] != own.shape[1 - axis] or old.shape[axis] != len(old_classes)
+                or not old_classes):
             return None
         return _match_classes(old, axis, old_classes, new_classes)
     if old.shape == own.shape:
