@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dnnlib.errors import DataError
+from dnnlib.escape import printable
 from dnnlib.progress import progress_bar
 from stylegan_oct.data.archive import INDEX, Archive
 from stylegan_oct.data.convert import convert
@@ -68,7 +69,7 @@ def prepare_archive(data: str | None, resolution: int | None, *, preset: str | N
             shares: dict[str, Any] = {"split": FEW_SPLIT, "stratify": True} if few else {}
             report = convert(Path(data), archive, resolution=size, progress=update, **shares)
         for line in report.summary:
-            say(line)
+            say(printable(line))
         left = report.left_out()
         say(f"{report.outcomes.get('kept', 0)} scans taken{f', {left}' if left else ''}; which and why: {report.audit} "
             "(private)")
