@@ -94,7 +94,8 @@ def _zip_for_masks(archive: Path) -> Iterator[zipfile.ZipFile]:
         with atomic_path(masks_path(archive)) as temporary, zipfile.ZipFile(temporary, "w") as file:
             yield file
     except OSError as error:
-        raise DataError(f"Cannot write {masks_path(archive)}: {error.strerror or error}.") from error
+        raise DataError(f"Cannot write {masks_path(archive)}: {error.strerror or error}. Make room or choose another "
+                        "place.") from error
 
 
 def save_phantom_sheet(path: Path, *, resolution: int, seed: int = 0, columns: int = 6,

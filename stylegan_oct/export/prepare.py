@@ -187,8 +187,9 @@ def parse_mapping(text: str) -> dict[str, str]:
         ConfigError: they are none.
     """
     pairs = [pair.strip().partition("=") for pair in text.split(",")]
-    if not all(name and sign and target for name, sign, target in pairs):
-        raise ConfigError(f"--mapping wants pairs such as CNV=WAMD,DME=DR; got {text!r}.")
+    names = {name for name, _, _ in pairs}
+    if len(names) < len(pairs) or not all(name and sign and target for name, sign, target in pairs):
+        raise ConfigError(f"--mapping wants each class once, in pairs such as CNV=WAMD,DME=DR; got {text!r}.")
     return {name: target for name, _, target in pairs}
 
 
