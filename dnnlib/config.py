@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import reprlib
 import types
 import typing
 from collections.abc import Mapping
@@ -76,10 +77,10 @@ def parse_setting(text: str) -> tuple[str, Any]:
     """
     path, equals, value = text.partition("=")
     if not equals:
-        raise ConfigError(f"--set takes FIELD=VALUE, such as r1.gamma=2; got {text!r}.")
+        raise ConfigError(f"--set takes FIELD=VALUE, such as r1.gamma=2; got {reprlib.repr(text)}.")
     try:
         return path.strip(), json.loads(value)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # no JSON, more digits than Python reads, or nested too deep
         return path.strip(), value
 
 
@@ -95,7 +96,7 @@ def _decode(kind: Any, value: Any, where: str) -> Any:
         return _decode(next(arg for arg in args if arg is not type(None)), value, where)
     if origin is typing.Literal:
         if value not in args:
-            raise ConfigError(f"{where} must be one of {', '.join(map(str, args))}; got {value!r}.")
+            raise ConfigError(f"{where} must be one of {', '.join(map(str, args))}; got {reprlib.repr(value)}.")
         return value
     if origin is tuple and isinstance(value, list):
         return tuple(_decode(args[0], item, where) for item in value)
@@ -108,4 +109,4 @@ def _decode(kind: Any, value: Any, where: str) -> Any:
         return float(value)
     if isinstance(kind, type) and isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
         return value
-    raise ConfigError(f"{where} must be of type {getattr(kind, '__name__', kind)}; got {value!r}.")
+    raise ConfigError(f"{where} must be of type {getattr(kind, '__name__', kind)}; got {reprlib.repr(value)}.")
