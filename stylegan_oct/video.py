@@ -176,7 +176,7 @@ def _encoder(path: Path, suffix: str, colour: bool, fps: float,
     try:
         yield writer.append_data
     except OSError as error:
-        raise OSError(error.errno or errno.EIO, error.strerror or "ffmpeg stopped") from error
+        raise OSError(errno.EIO, error.strerror or "ffmpeg stopped") from error
     finally:
         writer.close()
 

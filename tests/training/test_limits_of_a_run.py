@@ -1,6 +1,7 @@
 """Every number of a run's configuration, as `--set` changes it, with values that cannot be meant."""
 
 import dataclasses
+import io
 import json
 import math
 import typing
@@ -9,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from tiny import tiny_config
 
 from dnnlib.config import override, parse_setting
 from dnnlib.errors import ConfigError
 from stylegan_oct.config import TrainConfig
 from stylegan_oct.presets import parse_grow
+from stylegan_oct.training.bar import Bar
 
 VALUES = ("NaN", "Infinity", "-Infinity", "0", "-1", "1e300", "1e999", "4294967296", "18446744073709551617", "9" * 1500,
           "9" * 6000, '""', "nan", "true", "[1]")
@@ -55,3 +58,16 @@ def test_stages_are_refused_in_a_line(value: str, form: str, make_config: Callab
     with pytest.raises(ConfigError) as caught:
         parse_grow(form.format(value), preset)
     assert "\n" not in str(caught.value)
+
+
+def test_without_a_terminal_training_says_how_far_it_is_once_a_minute(make_config: Callable[..., TrainConfig]) -> None:
+    now, stream = [0.0], io.StringIO()
+    bar = Bar(make_config().stages(), [1.0], 0, Console(file=stream, width=200), clock=lambda: now[0])
+    for second in range(0, 181, 20):
+        now[0] = float(second)
+        bar.show(4 * (second // 20), "")
+    assert len(stream.getvalue().splitlines()) == 3
+    bar.tick(36, "")
+    now[0] += 59
+    bar.show(36, "")
+    assert len(stream.getvalue().splitlines()) == 4
