@@ -145,8 +145,8 @@ class OptimizerConfig:
 
     def __post_init__(self) -> None:
         rate, beta = limits.RATE, limits.BETA
-        check_fields(self, {"G_lr": rate, "D_lr": rate, "beta1": beta, "beta2": beta, "eps": limits.SHARE.at_least(1e-12)},
-                     where="optimizer.")
+        check_fields(self, {"G_lr": rate, "D_lr": rate, "beta1": beta, "beta2": beta,
+                            "eps": limits.SHARE.at_least(1e-12)}, where="optimizer.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

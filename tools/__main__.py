@@ -10,6 +10,7 @@ import click
 from click.exceptions import NoArgsIsHelpError
 
 from dnnlib.errors import UserError
+from dnnlib.escape import printable
 from dnnlib.text import suggest
 from stylegan_oct import __version__
 from torch_utils.memory import keep_freed_memory
@@ -36,6 +37,7 @@ COMMANDS = {
     "export": "Export samples with manifest, marks, hashes and a card, for training and for others.",
     "train-copies": "Learn to tell copies of training scans from other eyes: the copy detector.",
     "evaluate": "Measure a generator: fidelity, usefulness, memorisation, consistency.",
+    "import-weights": "Read official weights (.pkl), without running what is in their file.",
     "pack": "Write a generator as one small file to hand on.",
     "info": "Show what a checkpoint or an archive holds.",
 }
@@ -54,6 +56,7 @@ def exit_code(cause: BaseException | None) -> int:
 
 def say(message: str) -> None:
     """Print an error, its middle left out where it repeats a value without an end."""
+    message = printable(message)
     short = message if len(message) <= LONGEST else f"{message[:LONGEST // 2]} ... {message[-LONGEST // 2:]}"
     click.echo(f"error: {short}", err=True)
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from dnnlib.escape import printable
 from dnnlib.progress import progress_bar
 from stylegan_oct.data.archive import SPLITS
 from tools._options import PATH, TEXT, resolution_option, workers_option
@@ -44,7 +45,7 @@ def convert(source: Path, dest: Path, resolution: int, channels: str, **options:
         report = run(source, dest, resolution=resolution, channels=int(channels), **options, progress=update)
     for split, counts in report.counts.items():
         if counts:
-            classes = ", ".join(f"{name} {counts[name]}" for name in report.classes if name in counts)
+            classes = ", ".join(f"{printable(name)} {counts[name]}" for name in report.classes if name in counts)
             click.echo(f"{split:6}{sum(counts.values())}" + (f"  ({classes})" if classes else ""))
     left = report.left_out()
     click.echo(f"left out: {left or 'nothing'}\n  archive  {report.archive}\n  audit    {report.audit} (private)\n"

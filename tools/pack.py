@@ -1,5 +1,6 @@
 """`pack`: one small file of a generator."""
 
+import shlex
 from pathlib import Path
 
 import click
@@ -22,4 +23,5 @@ def pack(dest: Path, checkpoint: str | None, full: bool, with_discriminator: boo
     from stylegan_oct.model import DEMO, export_generator
 
     export_generator(Path(checkpoint) if checkpoint else DEMO, dest, half=not full, discriminator=with_discriminator)
-    click.echo(f"{dest}, {dest.stat().st_size / 1e6:.1f} MB; draw with it: python -m tools generate -c {dest}")
+    click.echo(f"{dest}, {dest.stat().st_size / 1e6:.1f} MB; draw with it: python -m tools generate -c "
+               f"{shlex.quote(str(dest))}")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from dnnlib.escape import file_name
 from dnnlib.progress import progress_bar
 from stylegan_oct import limits
 from tools._options import (
@@ -81,7 +82,7 @@ def traverse(ctx: click.Context, checkpoint: str | None, file: Path | None, name
     with progress_bar("drawing", len(rows.labels) * len(steps)) as update:
         moved = library.traverse(G, direction, rows, steps, batch=batch, progress=update)
     curve = curve or moved.most_moved()
-    stem = out / f"synthetic-traverse-{direction.name}"
+    stem = out / f"synthetic-traverse-{file_name(direction.name)}"
     path = library.save_traversal(stem.with_name(f"{stem.name}.png"), G, moved, curve, in_unit=in_unit)
     film = None
     if video:

@@ -7,6 +7,7 @@ from typing import Literal
 
 import click
 
+from dnnlib.escape import file_name
 from dnnlib.progress import progress_bar
 from stylegan_oct import limits
 from tools._options import (
@@ -72,7 +73,7 @@ def walk(ctx: click.Context, checkpoint: str | None, seeds: Sequence[int] | None
     G = load_generator(checkpoint, device=init_world(device).device)
     route = plan(G, seeds=seeds or (), classes=classes,
                  morph=morph.split(",") if morph else (), codes=codes, grid=grid, psi=psi, closed=not one_way)
-    path = out / f"synthetic-walk-{route.name}{'' if kind == 'png' else '.' + kind}"
+    path = out / f"synthetic-walk-{file_name(route.name)}{'' if kind == 'png' else '.' + kind}"
     count = frames or max(2, round(seconds * fps))
     with progress_bar("drawing", count) as update:
         video = film(G, route, path, frames=count, fps=fps, speed=speed, scale=scale, strip=not no_strip, batch=batch,

@@ -9,7 +9,7 @@ import torch
 
 from dnnlib.errors import ConfigError
 from stylegan_oct import limits
-from stylegan_oct.data.archive import Archive
+from stylegan_oct.data.archive import SPLITS, Archive
 from stylegan_oct.data.privacy import Key
 from stylegan_oct.data.splits import parse_fractions
 from stylegan_oct.export.card import Facts
@@ -186,10 +186,10 @@ def parse_mapping(text: str) -> dict[str, str]:
     Raises:
         ConfigError: they are none.
     """
-    pairs = [pair.strip().partition("=") for pair in text.split(",")]
+    pairs = [pair.strip().rpartition("=") for pair in text.split(",")]
     names = {name for name, _, _ in pairs}
-    if len(names) < len(pairs) or not all(name and sign and target for name, sign, target in pairs):
-        raise ConfigError(f"--mapping wants each class once, in pairs such as CNV=WAMD,DME=DR; got {text!r}.")
+    if not all(name and target for name, _, target in pairs) or len(names) < len(pairs):
+        raise ConfigError(f"--mapping wants each class once, such as CNV=WAMD,DME=DR; got {text!r}.")
     return {name: target for name, _, target in pairs}
 
 
@@ -252,6 +252,11 @@ def _warnings(settings: Settings, G: OctGenerator, plan: Plan, review: Report | 
             found.append("The evaluation of this generator did not look for memorisation.")
     if not has_parquet():
         found.append(NO_PARQUET)
+    for split, share in zip(SPLITS, plan.split, strict=True):
+        lacking = [plan.class_name(label) or "any kind" for label, count in enumerate(plan.counts)
+                   if count and share and split not in plan.splits(label)]
+        if lacking:
+            found.append(f"No picture of {', '.join(lacking)} goes to {split}: they are too few for this --split.")
     if plan.split[2]:
         found.append("Some pictures go to a split \"test\": results on synthetic pictures say little about scans.")
     return found

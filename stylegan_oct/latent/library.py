@@ -5,7 +5,6 @@ reproducible, balanced, and a longer one begins with the shorter. Beside the usu
 latents.safetensors with `w` [N, w_dim] (float16), `seed` and `label` [N].
 """
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -16,19 +15,22 @@ import numpy as np
 import safetensors.torch
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from torch import Tensor
 
+from dnnlib.config import Finite, Hash, Seed, from_dict
 from dnnlib.errors import ConfigError, DataError
 from dnnlib.interrupt import Interrupt
 from dnnlib.pictures import Picture, encode_png, synthetic_text
+from dnnlib.stored import reading
 from stylegan_oct import limits
 from stylegan_oct.data.archive import INDEX, SYNTHETIC, Archive, ArchiveWriter
 from stylegan_oct.model import OctGenerator
 from stylegan_oct.sampling import Manner
 from torch_utils.images import to_pictures
+from torch_utils.tensor_file import decode_tensors, take
 
 LATENTS = "latents.safetensors"
+AGAIN = "Make the library again with: python -m tools library --overwrite"
 DEFAULT_COUNT = 2000
 
 Progress = Callable[[int, int], object]
@@ -38,9 +40,9 @@ Progress = Callable[[int, int], object]
 class Origin:
     """What a library was drawn from; equal ones hold the same pictures."""
 
-    checkpoint_sha256: str
-    psi: float
-    seed: int  # of the first picture
+    checkpoint_sha256: Hash
+    psi: Finite
+    seed: Seed  # of the first picture
 
 
 class Library:
@@ -55,12 +57,8 @@ class Library:
         if self.archive.source != SYNTHETIC:
             raise DataError(f"{path} holds {self.archive.source}, not a library of synthetic pictures. "
                             "Make one with: python -m tools library")
-        self.index: dict[str, Any] = json.loads(self.archive.read(INDEX))
-        try:
-            self.origin = Origin(**self.index["library"])
-        except (KeyError, TypeError):
-            raise DataError(f"{INDEX} in {path} does not say what drew it. Make the library again with: "
-                            "python -m tools library --overwrite") from None
+        with reading(f"{INDEX} in {path}", DataError, f"It does not say what drew it. {AGAIN}"):
+            self.origin = from_dict(Origin, self.archive.index.get("library", {}), where="library")
         self.names = self.archive.names(SYNTHETIC)
         self.labels = self.archive.labels(SYNTHETIC)
         self.classes = self.archive.classes
@@ -87,12 +85,8 @@ class Library:
         Raises:
             DataError: they are damaged.
         """
-        try:
-            w = safetensors.torch.load(self.archive.read(LATENTS))["w"]
-        except (SafetensorError, KeyError) as error:
-            raise DataError(f"{LATENTS} in {self.archive.path} is damaged ({error}). "
-                            "Make the library again.") from error
-        return w
+        with reading(f"{LATENTS} in {self.archive.path}", DataError, AGAIN):
+            return take(decode_tensors(self.archive.read(LATENTS)), "w", len(self.names), None)
 
     def check_origin(self, G: OctGenerator) -> None:
         """Refuse the library of another generator.

@@ -29,8 +29,9 @@ class Bar:
         self._stages, self._costs, self._console = stages, costs, console
         self._total = stages[-1].total_nimg
         self._clock, self._said = clock, clock()
-        self._bar = Progress(TextColumn("{task.description}"), BarColumn(bar_width=20),
-                             TextColumn("{task.fields[text]}"), console=console) if console.is_terminal else None
+        columns = (TextColumn("{task.description}"), BarColumn(bar_width=20),
+                   TextColumn("{task.fields[text]}", markup=False))
+        self._bar = Progress(*columns, console=console) if console.is_terminal else None
         self.begin_stage(nimg)
 
     def __enter__(self) -> Self:

@@ -84,12 +84,14 @@ def call(name: str, param: click.Parameter, value: str, monkeypatch: pytest.Monk
     command = dict(commands())[name]
     got: list[Any] = []
     monkeypatch.setattr(command, "callback", lambda *_args, **options: got.append(options[param.name]))
-    needed = {"convert": ["there", "x.zip", "--resolution", "32"], "pack": ["x.safetensors"]}.get(name, [])
+    needed = {"convert": ["there", "x.zip", "--resolution", "32"], "pack": ["x.safetensors"],
+              "import-weights": ["x.pkl", "out"]}.get(name, [])
     given = [f"{param.opts[-1]}={value}"] if isinstance(param, click.Option) else ["--", value]
     if param.nargs > 1:
         given = [param.opts[-1], *[value] * param.nargs]
     if isinstance(param, click.Argument):
-        values = {"source": [value, "x.zip"], "dest": ["there", value] if name == "convert" else [value]}
+        values = {"source": [value, "x.zip"], "dest": ["there", value] if name == "convert" else [value],
+                  "file": [value, "out"], "out": ["x.pkl", value]}
         needed, given = needed[2:], ["--", *values.get(str(param.name), [value])]
     return CliRunner().invoke(main, [name, *needed, *given]), got
 
