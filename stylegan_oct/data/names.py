@@ -55,6 +55,11 @@ def clean_path(text: str) -> str:
     return lead + "/".join(part for part in parts if part not in ("", "."))
 
 
+def composed(text: str) -> str:
+    """Return a text with composed letters (NFC) and without blanks at its ends."""
+    return unicodedata.normalize("NFC", text).strip()
+
+
 @lru_cache(FOLDERS)
 def fold(text: str) -> str:
     """Return a text without what cannot be seen: case, composed or decomposed letters, marks of direction."""
@@ -129,5 +134,5 @@ def order_classes(labels: Sequence[str | None]) -> dict[str, str]:
         return ranks.get(folded, len(ranks)), int(folded) if folded.isdecimal() else 0, names[folded]
 
     names = {folded: CLASSES[ranks[folded]] if folded in ranks else
-             clean_path(max(spelt, key=lambda label: (counts[label], label))) for folded, spelt in by_fold.items()}
+             composed(max(spelt, key=lambda label: (counts[label], label))) for folded, spelt in by_fold.items()}
     return {label: names[folded] for folded in sorted(names, key=place) for label in by_fold[folded]}

@@ -81,6 +81,11 @@ def test_names_of_splits(name, split):
     assert split_of(name) == split
 
 
+def test_names_of_classes_stay_as_they_are_written():
+    for name in ("a /b", "AMD / CNV", "a\\b", "=1+1", "./x"):
+        assert order_classes([f" {name} "]) == {f" {name} ": name}
+
+
 def test_numbers_as_classes_keep_their_order_and_spellings_become_one():
     assert list(dict.fromkeys(order_classes(["10", "9", "0"]).values())) == ["0", "9", "10"]
     found = order_classes(["Dry AMD", "dry_amd", "Dry AMD", "normal "])
