@@ -37,6 +37,7 @@ def biomarkers(scans: tuple[Path, ...], checkpoint: str | None, seeds: str, clas
                um_per_px: tuple[float, float] | None, limit: int, pictures: int, out: Path, batch: int, as_json: bool,
                device: str | None) -> None:
     """Measure thickness, drusen, fluid and foci in SCANS (files or an archive), or in a generator's samples."""
+    from stylegan_oct.data.readers.bscan import count_notes
     from stylegan_oct.latent.biomarkers import report
 
     if not scans:
@@ -45,7 +46,8 @@ def biomarkers(scans: tuple[Path, ...], checkpoint: str | None, seeds: str, clas
         from torch_utils.distributed import init_world
 
         G = load_generator(checkpoint, device=init_world(device).device)
-        subjects = report.from_samples(draw(G, parse_int_list(seeds), classes, Manner(psi=psi), batch=batch))
+        samples = draw(G, parse_int_list(seeds), classes, Manner(psi=psi), batch=batch)
+        subjects = report.from_samples(samples, G.info.preprocess, um_per_px)
         total = len(parse_int_list(seeds)) * (len(classes) or max(len(G.info.classes), 1))
     elif len(scans) == 1 and scans[0].suffix == ".zip":
         subjects, total = report.from_archive(scans[0], um_per_px, limit), limit
@@ -59,6 +61,8 @@ def biomarkers(scans: tuple[Path, ...], checkpoint: str | None, seeds: str, clas
     finally:
         if results:
             report.save(results, out)
+    for line in count_notes(result.notes for result in results):
+        click.echo(f"to look at: {line}", err=True)
     if as_json:
         click.echo(json.dumps([result.row() for result in results]))
         return

@@ -68,7 +68,8 @@ def read_facts(out: Path, task: Task, engine: Engine) -> dict[str, Any] | None:
         facts = json.loads((out / (_stem(task).format("projection") + ".json")).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    same = isinstance(facts, dict) and facts.get("manner") == _manner(task, engine)
+    same = (isinstance(facts, dict) and facts.get("manner") == _manner(task, engine) and
+            facts.get("um_per_px") == list(task.target.um_per_px))  # the same pixels may come with another scale
     return facts if same else None
 
 
@@ -127,6 +128,7 @@ def _facts(task: Task, result: Result, engine: Engine, calibration: Calibration,
         notes.append(f"{target.coloured:.0%} of the pixels are coloured: is this an OCT scan?")
     if target.scale_assumed:
         notes.append("the file gives no scale; that of a Spectralis is assumed")
+    notes += target.notes
     ranking = {names[label] if names else "": distance for label, distance in result.projection.ranking.items()}
     return {
         "scan": task.key, "number": target.number, "class": result.codes.class_name, "space": result.codes.space,
