@@ -15,6 +15,7 @@ Laterality = Literal["OD", "OS"]
 
 MIN_SIDE = 16
 MAX_SIDE = 4096      # pixels; OCT2017 has up to 1536. A scan padded to a square is no larger either
+MAX_RATIO = 16       # of the sides; a wide Spectralis scan has 3
 MAX_COUNT = 16_384   # B-scans of a file; dense volumes have some hundred
 
 
@@ -48,13 +49,15 @@ def check_size(width: int, height: int) -> None:
     """Refuse sizes that no B-scan has, before any memory is spent on the pixels.
 
     Raises:
-        Refusal: a side is shorter than MIN_SIDE or longer than MAX_SIDE.
+        Refusal: a side is shorter than MIN_SIDE, longer than MAX_SIDE, or MAX_RATIO times as long as the other.
     """
     if max(width, height) > MAX_SIDE:
         raise Refusal(f"is {width} x {height} pixels: a decompression bomb, or no B-scan, whose sides have at most "
                       f"{MAX_SIDE}")
     if min(width, height) < MIN_SIDE:
         raise Refusal(f"is {width} x {height} pixels; the shorter side must have {MIN_SIDE}")
+    if max(width, height) > MAX_RATIO * min(width, height):
+        raise Refusal(f"is {width} x {height} pixels; no B-scan has one side {MAX_RATIO} times as long as the other")
 
 
 def count_notes(notes_of_scans: Iterable[Sequence[str]]) -> list[str]:

@@ -2,7 +2,6 @@
 
 import io
 import re
-import struct
 import warnings
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 OPT = "1.2.840.10008.5.1.4.1.1.77.1.5.4"  # SOP class Ophthalmic Tomography Image Storage
+GROUP_LENGTH = b"\x02\0\0\0UL\4\0"   # element (0002,0000)
 DEFLATED = "1.2.840.10008.1.2.1.99"
 MAX_INFLATED = 512 * 2**20   # bytes; a volume of 512 B-scans of 512 x 1024 pixels has half of it
 GROUPS = ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence")
@@ -83,10 +83,10 @@ def _check_deflated(path: Path) -> None:
         if DEFLATED.encode() not in head:
             return
         # The group length comes first in the header that is not deflated, and says where that ends.
-        length = re.search(rb"\x02\0\0\0UL\4\0(....)", head[:300], re.DOTALL)
-        if length is None:
+        at = head.find(GROUP_LENGTH, 0, 300) + len(GROUP_LENGTH)
+        if at < len(GROUP_LENGTH):
             raise Refusal("is deflated as a whole in an unusual way; store it uncompressed")
-        file.seek(length.end() + struct.unpack("<I", length[1])[0])
+        file.seek(at + 4 + int.from_bytes(head[at:at + 4], "little"))
         packer, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
         for block in iter(partial(file.read, 2**20), b""):
             while block and not packer.eof:

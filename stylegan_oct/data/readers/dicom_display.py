@@ -52,7 +52,8 @@ def read_layout(dataset: "Dataset", *, compressed: bool) -> Layout:
     if "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset:
         raise Refusal("stores its pixels as floating-point numbers; 8 or 16 bits are read")
     if photometric not in ("MONOCHROME1", "MONOCHROME2") or samples != 1:
-        shown = photometric if re.fullmatch("RGB|PALETTE COLOR|YBR_[A-Z]{2,7}(_4\\d\\d)?", photometric) else "unknown"
+        known = re.fullmatch(r"MONOCHROME[12]|RGB|PALETTE COLOR|YBR_[A-Z]{2,7}(_4\d\d)?", photometric)
+        shown = photometric if known else "unknown"
         raise Refusal(f"stores its pixels otherwise than as MONOCHROME1 or MONOCHROME2: {shown}, {samples} samples")
     if allocated not in (8, 16):
         raise Refusal(f"stores its pixels in {allocated} bits; 8 or 16 are read")

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stylegan_oct.data.readers.brightness import remarks, shows_nothing
-from stylegan_oct.data.readers.bscan import MAX_SIDE, MIN_SIDE, BScan, Laterality, Volume, to_laterality
+from stylegan_oct.data.readers.bscan import BScan, Laterality, Volume, check_size, to_laterality
 from stylegan_oct.data.readers.image import decode
 from stylegan_oct.data.readers.scale import find_scale
 from stylegan_oct.data.sources import MAX_FILE_BYTES, FolderFiles, Refusal
@@ -38,7 +38,11 @@ def open_vol(path: Path) -> Volume:
         (header,) = struct.unpack("<i", _bytes_at(file, BSCAN_HEADER_AT, 4))
     if count < 1:
         raise Refusal("holds no B-scans")
-    if min(rows, columns) < MIN_SIDE or max(rows, columns) > MAX_SIDE or header < 0 or min(slo) < 0:
+    try:
+        check_size(columns, rows)
+    except Refusal as refusal:
+        raise Refusal(f"is no .vol of OCT scans, or damaged: its sizes make no sense; a B-scan {refusal}") from None
+    if header < 0 or min(slo) < 0:
         raise Refusal("is no .vol of OCT scans, or damaged: the sizes in its header make no sense")
     first = HEADER + slo[0] * slo[1] + header
     step = header + 4 * rows * columns
