@@ -190,6 +190,7 @@ def test_left_justified_bits_that_are_compressed_are_refused(tmp_path):
     (stored(DEEP, WindowCenter="nan", WindowWidth="50"), "has a window that cannot be and is not applied"),
     (stored(DEEP, WindowCenter="5000", WindowWidth="9000"), "is shown saturated by the window in the file"),
     (stored(255 - SCAN, 8), "is dark on bright"),
+    (stored(SCAN.astype(np.int64) * 128, PixelRepresentation=1), "has nothing dark"),
 ])
 def test_what_is_odd_is_said(tmp_path, elements, said):
     make_dicom(tmp_path / "a.dcm", **elements)
@@ -338,6 +339,7 @@ def test_pictures_that_cannot_be_shown_rightly_are_refused_by_name(tmp_path, dat
 @pytest.mark.parametrize("data, said", [
     (encoded(Image.fromarray(SCAN > 60), "png"), "has only 2 grey values"),
     (encoded(SCAN // 8, "png"), "fills a small part of its range of values (1 to 2"),
+    (encoded((SCAN.astype(int) * 4).clip(0, 255).astype(np.uint8), "png"), "is saturated"),
     (encoded(255 - SCAN, "png"), "is dark on bright: black and white exchanged?"),
     (png_chunks(encoded(SCAN, "png"), (b"gAMA", struct.pack(">I", 100_000))), "has a gamma that is not applied (1)"),
     (encoded(RGB, "png", icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile("XYZ")).tobytes()),
@@ -377,7 +379,9 @@ def test_real_scans_are_not_odd_and_inverted_or_darkened_ones_are():
     for path in sorted(REAL.glob("*/*.jpeg")):
         picture = decode(path.read_bytes())
         assert picture.notes == (), path
-        assert remarks(255 - picture.pixels) and remarks(picture.pixels // 6), path
+        odd = picture.pixels.astype(int)
+        for other in (255 - odd, odd // 6, (odd * 3).clip(0, 255), 128 + odd // 2):
+            assert remarks(other.astype(np.uint8)), path
 
 
 def test_the_preprocessing_passes_the_notes_on():

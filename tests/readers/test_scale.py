@@ -5,6 +5,7 @@ import math
 import struct
 import tracemalloc
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +19,8 @@ from stylegan_oct.data.readers.scale import can_be, find_scale
 from stylegan_oct.data.readers.scan import read_scans
 from stylegan_oct.latent.biomarkers.measure import NAMES, measure
 from stylegan_oct.latent.intake import assumed_scale, load_targets
+from stylegan_oct.latent.neighbours.search import load_queries
+from stylegan_oct.latent.projection.report import Task, read_facts
 from stylegan_oct.phantom import render
 from tools.__main__ import main
 
@@ -212,3 +215,27 @@ def test_a_header_of_a_vol_with_wild_scales_is_read_all_the_same(tmp_path):
         (tmp_path / "a.vol").write_bytes(data)
         (scan,) = read_scans(tmp_path / "a.vol")
         assert np.array_equal(scan.pixels, draw(0)) and scan.um_per_px_x is None and scan.notes
+
+
+def test_who_searches_and_projects_is_told_what_is_odd(tmp_path):
+    make_dicom(tmp_path / "a.dcm", count=2, height=496, width=512, um=(3872.0, 11500.0))
+    said: list[str] = []
+    G = SimpleNamespace(info=SimpleNamespace(preprocess=Preprocess(resolution=32)))
+    assert len(load_queries([tmp_path / "a.dcm"], G, say=said.append)) == 2
+    assert len(said) == 1 and said[0].startswith("to look at: 2 scans: the pixel size in the file is not used: with 3872")
+
+
+def test_a_projection_is_made_anew_when_the_same_pixels_come_with_another_scale(tmp_path):
+    target = next(iter(load_targets(_saved(tmp_path, 3.872), "all", Preprocess(resolution=32))))
+    other = next(iter(load_targets(_saved(tmp_path, 2.0), "all", Preprocess(resolution=32))))
+    engine = SimpleNamespace(manner=lambda: {"space": "w"})
+    task, changed = Task(target, None), Task(other, None)
+    facts = {"manner": {"space": "w", "class": None}, "um_per_px": list(target.um_per_px)}
+    (tmp_path / f"private-projection-{task.key}.json").write_text(json.dumps(facts))
+    assert read_facts(tmp_path, task, engine) == facts
+    assert task.key == changed.key and read_facts(tmp_path, changed, engine) is None
+
+
+def _saved(folder, um_z):
+    make_vol(folder / "a.vol", count=1, height=496, width=512, um=(um_z, 11.5))
+    return folder / "a.vol"

@@ -4,12 +4,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 PADDING = 245        # grey value from which a pixel may be a white wedge, which says nothing of the scan
 LEAST_SPAN = 64      # grey values between the darkest and brightest half percent; real scans have 160 and more
 FEW_LEVELS = 8       # grey values in all
 BRIGHT_MEDIAN = 128  # of a scan; real ones have 20 to 60,
 LEAST_SKEW = -0.5    # and more dark pixels than bright ones: 1.1 and more
+NOTHING_DARK = 80    # for the darkest half percent; real ones have 0
+WHITE = 250          # is saturated
+CORE = 9             # pixels: a square of white this wide is padding, not tissue
+MOST_WHITE = 0.02    # of the pixels that are no padding; real scans have up to 0.005
 
 
 def to_8_bits(values: NDArray[Any], black: float, white: float) -> NDArray[np.uint8]:
@@ -48,4 +53,17 @@ def remarks(pixels: NDArray[np.uint8], missing: NDArray[np.bool_] | None = None)
     skew = (counts * (grey - mean) ** 3).sum() / counts.sum() / spread**1.5
     if middle >= BRIGHT_MEDIAN and skew < LEAST_SKEW:
         return ["is dark on bright: black and white exchanged?"]
-    return []
+    if low > NOTHING_DARK:
+        return [f"has nothing dark (its values begin at {low} of 0 to 255): values without sign taken for signed ones?"]
+    share = _saturated(pixels if pixels.ndim == 2 else pixels.min(axis=2))
+    return [f"is saturated ({share:.0%} of its tissue is white)"] if share > MOST_WHITE else []
+
+
+def _saturated(grey: NDArray[np.uint8]) -> float:
+    """Return the share of the pixels that are white, without padding, which is white over a wider area."""
+    white = grey >= WHITE
+    if white.mean() <= MOST_WHITE:
+        return 0.0
+    framed = np.pad(white, CORE, constant_values=True)
+    padding = ndimage.maximum_filter(ndimage.minimum_filter(framed, CORE), CORE)[CORE:-CORE, CORE:-CORE] & white
+    return float((white & ~padding).sum() / max(int((~padding).sum()), 1))

@@ -30,11 +30,12 @@ OF_FRAME = {"PixelSpacing": "PixelMeasuresSequence", "FrameLaterality": "FrameAn
             "RescaleSlope": "PixelValueTransformationSequence", "RescaleIntercept": "PixelValueTransformationSequence",
             "WindowCenter": "FrameVOILUTSequence", "WindowWidth": "FrameVOILUTSequence",
             "VOILUTFunction": "FrameVOILUTSequence", "VOILUTSequence": "FrameVOILUTSequence"}
+SIDES = ("FrameLaterality", "ImageLaterality", "Laterality")
 ELEMENTS = [
     "SOPClassUID", "Modality", "BurnedInAnnotation", "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames",
     "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue",
-    "PixelPaddingRangeLimit", "PresentationLUTShape", "ModalityLUTSequence", "ImageLaterality", "Laterality", *OF_FRAME,
-    *GROUPS, "ExtendedOffsetTable", "ExtendedOffsetTableLengths", "FloatPixelData", "DoubleFloatPixelData", "PixelData"]
+    "PixelPaddingRangeLimit", "PresentationLUTShape", "ModalityLUTSequence", *SIDES[1:], *OF_FRAME, *GROUPS,
+    "ExtendedOffsetTable", "ExtendedOffsetTableLengths", "FloatPixelData", "DoubleFloatPixelData", "PixelData"]
 Facts = dict[str, list[Any]]
 
 
@@ -189,10 +190,12 @@ def _read_frame(dataset: "Dataset", layout: Layout, levels: Sequence[Facts], ind
             raise Refusal("shows nothing: all pixels have the same value")
         notes += cut_off(values[~missing], black, white) + remarks(pixels, missing)
         scale = find_scale([_pair(claim) for level in levels for claim in level.get("PixelSpacing", [])], *values.shape)
-        side = facts["FrameLaterality"] or _first(levels, "ImageLaterality") or _first(levels, "Laterality")
+        notes += [scale.note] if scale.note else []
+        eyes = {to_laterality(side) for name in SIDES for level in levels for side in level.get(name, [])} - {None}
+        notes += ["says that it is of both eyes; neither is taken"] if len(eyes) > 1 else []
         return BScan(pixels=pixels, number=index + 1, um_per_px_z=scale.z, um_per_px_x=scale.x,
-                     laterality=to_laterality(side), missing=missing if missing.any() else None,
-                     notes=(*notes, *([scale.note] if scale.note else [])))
+                     laterality=eyes.pop() if len(eyes) == 1 else None, notes=tuple(notes),
+                     missing=missing if missing.any() else None)
 
 
 def _pair(claim: Any) -> tuple[object, object]:
