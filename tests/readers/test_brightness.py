@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from canaries import draw, make_dicom
 from PIL import Image, ImageCms
-from PIL.PngImagePlugin import PngInfo
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from dnnlib.errors import DataError
@@ -226,7 +225,21 @@ def raw_tiff(pixels, *, order="<", bits=16, photometric=1, layout=1, more=()):
     return start + data + body + bytes(4)
 
 
+def png_chunk(kind, body):
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def raw_png(pixels, colour, *, bits, chunks=b""):
+    """Return a PNG of rows as they lie in memory: what Pillow does not write."""
+    header = struct.pack(">IIBBBBB", SCAN.shape[1], len(pixels), bits, colour, 0, 0, 0)
+    rows = b"".join(b"\0" + np.ascontiguousarray(row).tobytes() for row in pixels)
+    return (b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + chunks + png_chunk(b"IDAT", zlib.compress(rows)) +
+            png_chunk(b"IEND", b""))
+
+
 FULL = SCAN.astype(np.uint16) * 257
+BIG = FULL.astype(">u2")
+DOWNWARDS = np.repeat(np.arange(255, -1, -1, dtype=np.uint8), 3).tobytes()
 FLOATS = (SCAN / 255).astype("<f4")
 RGB = np.repeat(SCAN[:, :, None], 3, axis=2)
 CLEAR = np.dstack([RGB, np.full_like(SCAN, 255)])
@@ -237,7 +250,10 @@ FORMS = {
     "png, alpha": encoded(CLEAR, "png"),
     "png, grey and alpha": encoded(Image.fromarray(SCAN).convert("LA"), "png"),
     "png, palette": encoded(Image.fromarray(SCAN).convert("P", palette=Image.Palette.ADAPTIVE), "png"),
-    "png, screen gamma": encoded(SCAN, "png", pnginfo=PngInfo()),
+    "png, RGB, 16 bits": raw_png(np.dstack([BIG] * 3), 2, bits=16),
+    "png, alpha, 16 bits": raw_png(np.dstack([BIG] * 3 + [np.full_like(BIG, 65535)]), 6, bits=16),
+    "png, grey and alpha, 16 bits": raw_png(np.dstack([BIG, np.full_like(BIG, 65535)]), 4, bits=16),
+    "png, palette from white to black": raw_png(255 - SCAN, 3, bits=8, chunks=png_chunk(b"PLTE", DOWNWARDS)),
     "tiff": encoded(SCAN, "tiff"),
     "tiff, white is 0": raw_tiff(255 - SCAN, bits=8, photometric=0),
     "tiff, lzw": encoded(SCAN, "tiff", compression="tiff_lzw"),
@@ -314,9 +330,7 @@ def test_an_orientation_is_followed_once(kind, pixels, orientation):
 
 def png_chunks(data, *chunks):
     """Return a PNG with chunks put behind its header."""
-    made = b"".join(struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-                    for kind, body in chunks)
-    return data[:33] + made + data[33:]
+    return data[:33] + b"".join(png_chunk(*chunk) for chunk in chunks) + data[33:]
 
 
 @pytest.mark.parametrize("data, said", [
@@ -329,6 +343,7 @@ def png_chunks(data, *chunks):
     (raw_tiff(FULL.astype("<i4") * 9, bits=32, layout=2), "integer values outside"),
     (raw_tiff((65535 - FULL).astype(">u2"), order=">", photometric=0), "damaged, or a PNG, JPEG or TIFF of a kind"),
     (raw_tiff(SCAN.astype("<f8"), bits=64, layout=3), "damaged, or a PNG, JPEG or TIFF of a kind"),
+    (raw_tiff((SCAN.astype(int) - 128).astype("i1"), bits=8, layout=2), "signed values of 8 bits"),
     (encoded(np.dstack([RGB, 0 * SCAN]), "png"), "shows nothing"),
 ])
 def test_pictures_that_cannot_be_shown_rightly_are_refused_by_name(tmp_path, data, said):

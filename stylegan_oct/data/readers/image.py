@@ -20,7 +20,8 @@ FORMATS = ("PNG", "JPEG", "TIFF")  # the ones with few and well-tested decoders;
 MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"MM\0*")
 COLOUR_STEP = 24         # grey levels between channels from which a pixel counts as coloured; JPEG makes smaller ones
 DEPTHS = (8, 10, 12, 14, 16)
-SUBFILE, BITS, PHOTOMETRIC, TILE_WIDTH, TILE_HEIGHT = 254, 258, 262, 322, 323   # tags of a TIFF
+SUBFILE, BITS, PHOTOMETRIC, TILE_WIDTH, TILE_HEIGHT, SAMPLE_FORMAT = 254, 258, 262, 322, 323, 339   # tags of a TIFF
+SIGNED = 2               # of SAMPLE_FORMAT
 REDUCED_OR_MASK = 0b101  # bits of SUBFILE
 SCREEN_GAMMA = 1 / 2.2   # of PNGs that are meant to be shown as they are
 
@@ -126,6 +127,8 @@ def _check_kind(image: Image.Image) -> None:
         raise Refusal(f"is stored in tiles of {tile} pixels: a decompression bomb, or no scan")
     if (_tag(image, SUBFILE) or 0) & REDUCED_OR_MASK:
         raise Refusal("is a reduced copy or a mask of another page")
+    if _tag(image, SAMPLE_FORMAT) == SIGNED and (_tag(image, BITS) or 0) <= 8:  # Pillow takes these for unsigned
+        raise Refusal("stores signed values of 8 bits, which is not read; store them without sign")
     if image.format == "PNG" and getattr(image, "n_frames", 1) > 1:
         raise Refusal("is an animation, no scan")
     if image.mode.startswith(("I", "F")) and "transparency" in image.info:
