@@ -1,16 +1,69 @@
-"""Frozen dataclasses to JSON and back, strictly, and dotted overrides such as `r1.gamma`."""
+"""Frozen dataclasses to JSON and back, strictly, and dotted overrides such as `r1.gamma`.
+
+The types of the fields say what may be read: kinds, lengths of tuples, and bounds as `Annotated[int, Within(1, 64)]`.
+Where a field says nothing more, whole numbers fit into 64 bits and texts are lines of at most LONGEST characters.
+"""
 
 import dataclasses
+import functools
 import json
 import types
 import typing
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar, cast
 
 from dnnlib.errors import ConfigError
+from dnnlib.stored import brief, brief_error, is_line, parse_json
 from dnnlib.text import suggest
 
+LONGEST = 4096  # characters of a text: more than any path has
+
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Within:
+    """Bounds of a number, or of the length of a text, a list or an object; both belong to what is allowed."""
+
+    least: float
+    most: float
+
+    def check(self, value: Any, where: str) -> None:
+        """Refuse a value.
+
+        Raises:
+            ConfigError: it lies outside, or is NaN.
+        """
+        size = value if isinstance(value, int | float) else len(value)
+        if not self.least <= size <= self.most:
+            what = where if size is value else f"the length of {where}"
+            raise ConfigError(f"{what} must lie between {self.least:g} and {self.most:g}; got {brief(size)}.")
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """The words that a text may be, where the type of the field is to stay a plain one."""
+
+    words: tuple[str, ...]
+
+    def check(self, value: Any, where: str) -> None:
+        """Refuse a value.
+
+        Raises:
+            ConfigError: it is none of the words.
+        """
+        if value not in self.words:
+            raise ConfigError(f"{where} must be one of {', '.join(self.words)}; got {brief(value)}.")
+
+
+Count = Annotated[int, Within(0, 2**53)]          # of pictures, bytes, parameters
+Share = Annotated[float, Within(0, 1)]
+Finite = Annotated[float, Within(-1e300, 1e300)]
+Name = Annotated[str, Within(0, 255)]             # of a class, a preset, a kind
+Names = Annotated[tuple[Name, ...], Within(0, 4096)]  # of classes
+Hash = Annotated[str, Within(0, 128)]             # hexadecimal digits
+Seed = Annotated[int, Within(0, 2**32 - 1)]
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -23,27 +76,48 @@ def to_json(config: Any) -> str:
     return json.dumps(dataclasses.asdict(config), indent=2)
 
 
-def from_dict(cls: type[T], data: Mapping[str, Any], *, where: str = "") -> T:
+def from_dict(cls: type[T], data: Mapping[str, Any], *, where: str = "", strict: bool = True) -> T:
     """Return the dataclass that `to_dict` came from.
 
     Args:
-        cls: the dataclass; its fields may be dataclasses, tuples, dicts, literals and optional values.
+        cls: the dataclass; its fields may be dataclasses, tuples, lists, dicts, literals, unions and optional values.
         data: nested dicts.
         where: what is read, named in errors.
+        strict: refuse fields that the dataclass itself has not; its parts are always strict.
     Raises:
-        ConfigError: a key is unknown or missing, or a value has the wrong type.
+        ConfigError: a key is unknown or missing, or a value has the wrong type or lies outside its bounds.
     """
-    hints = typing.get_type_hints(cls)
-    fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    for key in data:
-        if key not in fields:
-            raise ConfigError(f"{where or cls.__name__} has no field {key!r}.{suggest(key, fields)}")
-    for name, field in fields.items():
-        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        if required and name not in data:
+    if not isinstance(data, Mapping):
+        raise ConfigError(f"{where or cls.__name__} must be an object; got {brief(data)}.")
+    hints, required = _fields(cast(Hashable, cls))
+    unknown = [key for key in data if key not in hints]
+    if unknown and strict:
+        raise ConfigError(f"{where or cls.__name__} has no field {brief(unknown[0])}."
+                          f"{suggest(str(unknown[0])[:LONGEST], hints)}")
+    for name in required:
+        if name not in data:
             raise ConfigError(f"{where or cls.__name__} lacks the field {name!r}.")
     prefix = f"{where}." if where else ""
-    return cls(**{key: _decode(hints[key], value, prefix + key) for key, value in data.items()})
+    values = {key: _decode(hints[key], value, prefix + key) for key, value in data.items() if key in hints}
+    try:
+        return cls(**values)
+    except (ArithmeticError, ValueError) as error:  # of what the dataclass computes of values that do not fit together
+        what = where or cls.__name__
+        raise ConfigError(f"{what} has values that do not fit together ({brief_error(error)}).") from error
+
+
+def from_texts(cls: type[T], texts: Mapping[str, str]) -> T:
+    """Return the dataclass that the header of a safetensors file holds: texts as they are, all else as JSON.
+
+    Fields of the header that the dataclass has not are left out.
+
+    Raises:
+        ConfigError: as in `from_dict`, or a text is no JSON.
+    """
+    hints, _ = _fields(cast(Hashable, cls))
+    data = {name: texts[name] if _is_text(kind) else parse_json(texts[name], name)
+            for name, kind in hints.items() if name in texts}
+    return from_dict(cls, data, where="header")
 
 
 def override(config: T, changes: Mapping[str, Any]) -> T:
@@ -83,26 +157,76 @@ def parse_setting(text: str) -> tuple[str, Any]:
         return path.strip(), value
 
 
+@functools.cache
+def _fields(cls: Any) -> tuple[dict[str, Any], list[str]]:
+    """Return the types of a dataclass's fields, and the names of those without a default."""
+    hints = typing.get_type_hints(cls, include_extras=True)
+    fields = [field for field in dataclasses.fields(cls) if field.init]
+    return ({field.name: hints[field.name] for field in fields},
+            [field.name for field in fields
+             if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING])
+
+
+def _is_text(kind: Any) -> bool:
+    if typing.get_origin(kind) is Annotated:
+        return _is_text(typing.get_args(kind)[0])
+    return kind is str or (typing.get_origin(kind) is typing.Literal
+                           and all(isinstance(choice, str) for choice in typing.get_args(kind)))
+
+
 def _decode(kind: Any, value: Any, where: str) -> Any:
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Annotated:
+        found = _decode(args[0], value, where)
+        for bounds in args[1:]:
+            bounds.check(found, where)
+        return found
     if kind is Any:
         return value
-    origin, args = typing.get_origin(kind), typing.get_args(kind)
-    if dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
+    if dataclasses.is_dataclass(kind):
         return from_dict(typing.cast(type[Any], kind), value, where=where)
     if origin in (types.UnionType, typing.Union):
-        if value is None and type(None) in args:
-            return None
-        return _decode(next(arg for arg in args if arg is not type(None)), value, where)
+        return _decode_union(args, value, where)
     if origin is typing.Literal:
-        if value not in args:
-            raise ConfigError(f"{where} must be one of {', '.join(map(str, args))}; got {value!r}.")
-        return value
-    if origin is tuple and isinstance(value, list):
-        return tuple(_decode(args[0], item, where) for item in value)
-    if origin is dict and isinstance(value, Mapping):
-        return {key: _decode(args[1], item, f"{where}.{key}") for key, item in value.items()}
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        if isinstance(value, str | int) and value in args:
+            return value
+        raise ConfigError(f"{where} must be one of {', '.join(map(str, args))}; got {brief(value)}.")
+    if origin in (tuple, list) and isinstance(value, list):
+        kinds = [args[0]] * len(value) if origin is list or args[-1] is ... else args
+        if len(kinds) != len(value):
+            raise ConfigError(f"{where} must hold {len(kinds)} values; got {len(value)}.")
+        return origin(_decode(part, item, f"{where}[{place}]")
+                      for place, (part, item) in enumerate(zip(kinds, value, strict=True)))
+    if origin in (dict, Mapping) and isinstance(value, Mapping):
+        return {_plain(str, key, f"a key of {where}"): _decode(args[1], item, f"{where}.{key}")
+                for key, item in value.items()}
+    return _plain(kind, value, where)
+
+
+def _decode_union(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
+    """Return what the first kind that fits makes of a value."""
+    if value is None and type(None) in kinds:
+        return None
+    *others, last = [kind for kind in kinds if kind is not type(None)]
+    for kind in others:
+        try:
+            return _decode(kind, value, where)
+        except ConfigError:
+            continue
+    return _decode(last, value, where)
+
+
+def _plain(kind: Any, value: Any, where: str) -> Any:
+    """Return a number, a text or a truth value of exactly this kind; whole numbers serve as floats."""
+    if kind is float and type(value) is int and abs(value) < 2**63:
         return float(value)
+    if kind is str and isinstance(value, str):
+        if len(value) > LONGEST or not is_line(value):
+            raise ConfigError(f"{where} must be one line of at most {LONGEST} characters, without control characters; "
+                              f"got {brief(value)}.")
+        return value
+    if kind is int and type(value) is int and not -2**63 <= value < 2**63:
+        raise ConfigError(f"{where} must be a whole number of 64 bits; got {brief(value)}.")
     if isinstance(kind, type) and isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
         return value
-    raise ConfigError(f"{where} must be of type {getattr(kind, '__name__', kind)}; got {value!r}.")
+    raise ConfigError(f"{where} must be of type {getattr(kind, '__name__', kind)}; got {brief(value)}.")

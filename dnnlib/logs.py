@@ -1,5 +1,6 @@
 """A log that goes to the console and to log.txt, and JSON-lines files."""
 
+import contextlib
 import json
 import logging
 import math
@@ -8,7 +9,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from dnnlib.errors import ConfigError
 from dnnlib.files import atomic_write
+from dnnlib.stored import parse_json
+
+LONGEST_ROW = 2**20  # bytes
 
 
 def open_log(path: Path, console: logging.Handler) -> logging.Logger:
@@ -43,16 +48,22 @@ def append_jsonl(path: Path, row: Mapping[str, Any]) -> None:
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a JSON-lines file; a last line cut short by a kill is left out."""
+    """Return the rows of a JSON-lines file; a last line cut short by a kill is left out, and so is what is no row."""
     if not path.exists():
         return []
     rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
+    for line in path.read_bytes().splitlines():
+        with contextlib.suppress(ConfigError):
+            row = parse_json(line, "row", nan=True, most=LONGEST_ROW)
+            if isinstance(row, dict):
+                rows.append(row)
     return rows
+
+
+def count_of(row: Mapping[str, Any], field: str) -> int:
+    """Return a whole number of a row; 0 where it holds none."""
+    value = row.get(field)
+    return value if type(value) is int else 0
 
 
 def keep_rows(path: Path, keep: Callable[[dict[str, Any]], bool]) -> None:

@@ -1,6 +1,5 @@
 """Run directories: runs/00007-oct256/ with fixed file names, found again by their configuration."""
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import IO, Any
 
 from dnnlib.errors import ConfigError
 from dnnlib.files import hold_lock
+from dnnlib.stored import read_json
 
 
 class RunDir:
@@ -31,8 +31,8 @@ class RunDir:
     def read_config(self) -> dict[str, Any] | None:
         """Return the stored configuration, or None where there is none that can be read."""
         try:
-            data = json.loads(self.config.read_text(encoding="utf-8"))
-        except (OSError, json.JSONDecodeError):
+            data = read_json(self.config, nan=True)
+        except (OSError, ConfigError):
             return None
         return data if isinstance(data, dict) else None
 

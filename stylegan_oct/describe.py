@@ -1,13 +1,21 @@
 """What a checkpoint, a run or an archive holds, as facts by name."""
 
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from dnnlib.config import Share
 from stylegan_oct.data.archive import Archive
 from stylegan_oct.model import DEMO, find_generator, load_generator
 from torch_utils.checkpoint import META, is_complete, read_meta
+
+
+@dataclass(frozen=True)
+class Augmented:
+    """What is told of a checkpoint's meta.json."""
+
+    augment_p: Share
 
 
 def describe(path: Path | None) -> dict[str, Any]:
@@ -41,7 +49,6 @@ def _generator(path: Path) -> dict[str, Any]:
         "scans are prepared by": asdict(info.preprocess)}
     directory = info.path.parent
     if (directory / META).is_file():
-        meta = read_meta(directory)
-        facts["augmentation p"] = round(meta["augment_p"], 4)
+        facts["augmentation p"] = round(read_meta(directory, Augmented).augment_p, 4)
         facts["can be trained on"] = is_complete(directory)
     return facts

@@ -3,26 +3,29 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
+from dnnlib.config import Count, Hash, Name, Names, Within, from_dict, from_texts
 from dnnlib.errors import CheckpointError, ConfigError
 from dnnlib.files import atomic_path, sha256_of
 from dnnlib.rundir import RunDir, runs_in
+from dnnlib.stored import reading
 from dnnlib.text import suggest
+from stylegan_oct import limits
 from stylegan_oct.config import TrainConfig
 from stylegan_oct.data.preprocess import Preprocess, parse_preprocess
 from stylegan_oct.networks.generator import Generator
-from stylegan_oct.networks.layers import Precision, set_precision
+from stylegan_oct.networks.layers import Architecture, Precision, set_precision
 from stylegan_oct.networks.synthesis import CAMERAS
-from torch_utils.checkpoint import complete_checkpoints, encode_tensors, load_module, read_header, read_tensors
+from torch_utils.checkpoint import complete_checkpoints, encode_tensors, load_network, read_header, read_tensors
 
 INCLUDED = Path(__file__).parent / "demo"  # a folder for each generator that comes with the project, by its name
 DEMO = INCLUDED / "demo64"                 # the one that is meant where none is named
@@ -31,6 +34,47 @@ DISCRIMINATOR_FILE = "D.safetensors"
 BESIDE = {"oct": "detector.safetensors", "copies": "copies.safetensors"}  # networks made for a generator, by detector
 
 Label = str | int | Sequence[str | int] | Tensor
+
+
+Width = Annotated[int, Within(1, 2**16)]  # of latents and feature maps; what a file holds bounds them together
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratorOptions:
+    """Constructor arguments of the network, as the file of a generator holds them."""
+
+    z_dim: Width
+    c_dim: Annotated[int, Within(0, 4096)]
+    w_dim: Width
+    img_resolution: Literal[8, 16, 32, 64, 128, 256, 512, 1024]
+    img_channels: Literal[1, 3]
+    mapping_layers: Annotated[int, Within(0, 64)]
+    channel_base: Annotated[int, Within(1, 2**24)]
+    channel_max: Width
+    channel_min: Width = 1
+    architecture: Architecture = "skip"
+    num_fp16_res: Annotated[int, Within(0, 16)] = 0
+    conv_clamp: Annotated[float, Within(0, 1e30)] | None = 256.0
+    speckle: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratorHeader:
+    """What the header of a generator's file holds."""
+
+    kind: Literal["stylegan_oct generator"]
+    format: Literal["1"]
+    generator: GeneratorOptions
+    classes: Names
+    nimg: Count
+    preset: Name
+    data_source: Name
+    archive: Hash = ""
+    preprocess: dict[str, Any] | None = None  # files from before it was written lack it
+
+    def __post_init__(self) -> None:
+        if len(set(self.classes)) < len(self.classes) or len(self.classes) != self.generator.c_dim:
+            raise ConfigError(f"classes must be {self.generator.c_dim} different names; got {len(self.classes)}.")
 
 
 @dataclass(frozen=True)
@@ -67,7 +111,13 @@ class OctGenerator(nn.Module):
         return next(self.network.parameters()).device
 
     def z(self, seeds: Sequence[int]) -> Tensor:
-        """Return the latents [len(seeds), z_dim] of the seeds: the same on every computer, one seed one latent."""
+        """Return the latents [len(seeds), z_dim] of the seeds: the same on every computer, one seed one latent.
+
+        Raises:
+            ConfigError: a seed is negative or beyond 2**32 - 1.
+        """
+        for seed in seeds:
+            limits.DRAWN_SEED.check("seed", int(seed))
         draws = [np.random.RandomState(seed).randn(self.network.z_dim) for seed in seeds]
         return torch.from_numpy(np.stack(draws)).to(torch.float32).to(self.device)
 
@@ -131,7 +181,13 @@ class OctGenerator(nn.Module):
         """Return the intermediate latents [N, layers, w_dim], float32; without a cutoff the same w for every layer.
 
         Arguments as in `forward`.
+
+        Raises:
+            ConfigError: psi or cutoff is out of range, or as in `label`.
         """
+        limits.PSI.check("psi", psi)
+        if cutoff is not None:
+            limits.CUTOFF.check("cutoff", cutoff)
         ws = self.network.mapping(z.to(self.device), self.label(label, len(z)), psi=psi, cutoff=cutoff,
                                   center=center if self.info.classes else "global")
         assert isinstance(ws, Tensor)
@@ -178,8 +234,7 @@ def load_generator(path: str | Path | None = None, *, device: str | torch.device
     """
     file = find_generator(Path(path) if path is not None else DEMO)
     info = read_info(file)
-    network = Generator(**info.options)
-    load_module(network, read_tensors(file), source=str(file))
+    network = load_network(lambda: Generator(**info.options), file)
     set_precision(network, precision)
     return OctGenerator(network.eval().requires_grad_(False), info).to(device)
 
@@ -207,8 +262,8 @@ def find_generator(path: Path) -> Path:
 
 def _ends_at_its_best(run: RunDir) -> bool:
     """Whether a run goes on past its best only to see that it gets no better, and has a best checkpoint."""
-    patience = (run.read_config() or {}).get("save", {}).get("patience", 0)
-    return bool(patience) and (run.path / "best" / GENERATOR_FILE).is_file()
+    save = (run.read_config() or {}).get("save")
+    return isinstance(save, dict) and bool(save.get("patience")) and (run.path / "best" / GENERATOR_FILE).is_file()
 
 
 def weights_beside(info: GeneratorInfo, detector: str) -> Path | None:
@@ -254,13 +309,19 @@ def _write_packed(file: Path, dest: Path, half: bool) -> None:
 def generator_header(config: TrainConfig, nimg: int, data_source: str,
                      preprocess: Preprocess | None = None) -> dict[str, str]:
     """Return what the file of a generator says of itself, so that the file alone is enough to draw and to project."""
-    settings = {} if preprocess is None else {"preprocess": json.dumps(dataclasses.asdict(preprocess))}
     options = {**dataclasses.asdict(config.G), "c_dim": len(config.data.classes),
                "img_resolution": config.data.resolution, "img_channels": config.data.channels}
-    return {"kind": "stylegan_oct generator", "format": "1", "generator": json.dumps(options),
-            "classes": json.dumps(config.data.classes), "nimg": str(nimg), "preset": config.preset,
-            "data_source": data_source, "archive": config.data.fingerprint, **settings,
-            "note": "Draws synthetic pictures; not for diagnosis."}
+    settings = {} if preprocess is None else {"preprocess": json.dumps(dataclasses.asdict(preprocess))}
+    return {**header_of(options, config.data.classes, nimg=nimg, preset=config.preset, data_source=data_source),
+            "archive": config.data.fingerprint, **settings}
+
+
+def header_of(options: Mapping[str, Any], classes: Sequence[str], *, nimg: int, preset: str,
+              data_source: str) -> dict[str, str]:
+    """Return the header of a generator's file, from the constructor arguments of its network."""
+    return {"kind": "stylegan_oct generator", "format": "1", "generator": json.dumps(dict(options)),
+            "classes": json.dumps(list(classes)), "nimg": str(nimg), "preset": preset, "data_source": data_source,
+            "archive": "", "note": "Draws synthetic pictures; not for diagnosis."}
 
 
 def read_info(file: Path) -> GeneratorInfo:
@@ -269,19 +330,17 @@ def read_info(file: Path) -> GeneratorInfo:
     Raises:
         CheckpointError: it is not one, or of another format.
     """
-    header = read_header(file)
-    if header.get("kind") != "stylegan_oct generator" or header.get("format") != "1":
+    texts = read_header(file)
+    if texts.get("kind") != "stylegan_oct generator" or texts.get("format") != "1":
         raise CheckpointError(f"{file} is not a generator of this project. Give a {GENERATOR_FILE}.")
-    options = json.loads(header["generator"])
-    found = json.loads(header.get("preprocess", "null"))  # files from before it was written lack it
-    try:
-        preprocess = parse_preprocess(found, options["img_resolution"], options["img_channels"])
-    except ConfigError as error:
-        raise CheckpointError(f"{file} was made by another version of this project: {error}") from error
-    return GeneratorInfo(path=file, sha256=sha256_of(file), classes=tuple(json.loads(header["classes"])),
-                         resolution=options["img_resolution"], channels=options["img_channels"],
-                         nimg=int(header["nimg"]), preset=header["preset"], data_source=header["data_source"],
-                         preprocess=preprocess, options=options, archive=header.get("archive", ""))
+    with reading(file, CheckpointError, f"Give another {GENERATOR_FILE}."):
+        header = from_texts(GeneratorHeader, texts)
+        options = header.generator
+        preprocess = parse_preprocess(header.preprocess, options.img_resolution, options.img_channels)
+    return GeneratorInfo(path=file, sha256=sha256_of(file), classes=header.classes,
+                         resolution=options.img_resolution, channels=options.img_channels,
+                         nimg=header.nimg, preset=header.preset, data_source=header.data_source,
+                         preprocess=preprocess, options=dataclasses.asdict(options), archive=header.archive)
 
 
 def run_config(generator: Path) -> dict[str, Any]:
@@ -304,8 +363,18 @@ class TrainingArchive:
 
 def training_archive(info: GeneratorInfo) -> TrainingArchive:
     """Return what the generator's file says of its training archive, and the config.json of its run or beside it."""
-    data = run_config(info.path).get("data", {})
-    known = str(data.get("fingerprint", ""))
-    if info.archive and known != info.archive:  # the configuration of another generator
+    try:
+        known = from_dict(_Known, run_config(info.path).get("data", {}), strict=False)
+    except ConfigError:
+        known = _Known()
+    if info.archive and known.fingerprint != info.archive:  # the configuration of another generator
         return TrainingArchive(info.archive, None)
-    return TrainingArchive(known, Path(data["path"]) if data.get("path") else None)
+    return TrainingArchive(known.fingerprint, Path(known.path) if known.path else None)
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What a configuration says of its archive."""
+
+    fingerprint: Hash = ""
+    path: str = ""

@@ -125,8 +125,9 @@ def adapted_to(config: TrainConfig, start: Mapping[str, Any], generator: Mapping
     wanted = {field.name: generator[field.name] for field in dataclasses.fields(GeneratorConfig)
               if field.name in generator}
     like_G = {name: wanted[name] for name in ("channel_base", "channel_max", "channel_min") if name in wanted}
-    D: dict[str, Any] = dict(start.get("D", like_G | {"mapping_layers": 1}))
-    D["freeze_layers"] = config.D.freeze_layers
+    known = start.get("D")
+    D: dict[str, Any] = {**(known if isinstance(known, dict) else like_G | {"mapping_layers": 1}),
+                         "freeze_layers": config.D.freeze_layers}
     return dataclasses.replace(config, G=from_dict(GeneratorConfig, wanted), D=from_dict(DiscriminatorConfig, D))
 
 

@@ -8,21 +8,41 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from dnnlib.errors import CheckpointError, TrainingError
+from dnnlib.config import Count, Name, from_dict
+from dnnlib.errors import CheckpointError, ConfigError, TrainingError
 from dnnlib.files import sync_directory
+from dnnlib.stored import brief, is_inside, read_json, reading
+from torch_utils.tensor_file import Budget, all_finite, load_header, load_tensors, take
 
 FORMAT = 1
 META = "meta.json"
+
+M = TypeVar("M", bound=nn.Module)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """What meta.json says in every checkpoint."""
+
+    format: Literal[1]
+    files: dict[Name, Count]   # sizes in bytes
+
+    def __post_init__(self) -> None:
+        for name in self.files:
+            if not is_inside(name) or "/" in name:
+                raise ConfigError(f"files must be names of files beside {META}; got {brief(name)}.")
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, network: nn.Module) -> dict[str, Tensor]:
@@ -36,14 +56,16 @@ def load_optimizer_tensors(optimizer: torch.optim.Optimizer, network: nn.Module,
     """Put back what `optimizer_tensors` returned.
 
     Raises:
-        CheckpointError: a parameter does not exist.
+        CheckpointError: a parameter does not exist, or a moment does not fit it.
     """
     parameters = dict(network.named_parameters())
     optimizer.state.clear()
-    for key, value in tensors.items():
+    for key in tensors:
         name, _, kind = key.rpartition("/")
-        if name not in parameters:
-            raise CheckpointError(f"The optimizer's state names {name!r}, which this network does not have.")
+        if name not in parameters or kind not in ("step", "exp_avg", "exp_avg_sq"):
+            raise CheckpointError(f"The optimizer's state names {brief(key)}, which this network does not have.")
+        with reading("The optimizer's state", CheckpointError, "Use an older checkpoint of the run."):
+            value = take(tensors, key, *(() if kind == "step" else parameters[name].shape))
         place = "cpu" if kind == "step" and not optimizer.defaults.get("fused") else parameters[name].device
         optimizer.state[parameters[name]][kind] = value.to(place)
 
@@ -88,25 +110,26 @@ def save(path: Path, parts: Mapping[str, Mapping[str, Tensor]], meta: Mapping[st
 def is_complete(path: Path) -> bool:
     """Whether the directory holds meta.json and every file it lists, each of its size."""
     try:
-        meta = json.loads((path / META).read_text(encoding="utf-8"))
-        return all((path / name).stat().st_size == size for name, size in meta["files"].items())
-    except (OSError, ValueError, KeyError, AttributeError):
+        listing = read_meta(path, Listing)
+        return all((path / name).stat().st_size == size for name, size in listing.files.items())
+    except (OSError, CheckpointError):
         return False
 
 
-def read_meta(path: Path) -> dict[str, Any]:
-    """Return the metadata of a checkpoint.
+def read_meta(path: Path, cls: type[T]) -> T:
+    """Return what a dataclass names of the metadata of a checkpoint.
 
     Raises:
-        CheckpointError: there is none, or it is of another format.
+        CheckpointError: there is none, it is of another format, or a field is missing, of another kind or out of
+            bounds.
     """
-    try:
-        meta = json.loads((path / META).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} is no complete checkpoint: {META} is missing or cannot be read.") from error
-    if not isinstance(meta, dict) or meta.get("format") != FORMAT:
-        raise CheckpointError(f"{path / META} has another format than {FORMAT}. Use the release that wrote it.")
-    return meta
+    if not (path / META).is_file():
+        raise CheckpointError(f"{path} is no complete checkpoint: {META} is missing. Use another one.")
+    with reading(path / META, CheckpointError, "Use another checkpoint, or the release that wrote it."):
+        data = read_json(path / META)
+        if not isinstance(data, dict) or data.get("format") != FORMAT:
+            raise ConfigError(f"it has another format than {FORMAT}.")
+        return from_dict(cls, data, where="meta", strict=False)
 
 
 def encode_tensors(tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> bytes:
@@ -126,11 +149,8 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
     Raises:
         CheckpointError: the file is missing or damaged.
     """
-    try:
-        with safe_open(file, framework="pt") as handle:
-            return {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 (no mapping)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{file} cannot be read ({error}). Use another checkpoint.") from error
+    with reading(file, CheckpointError, "Use another checkpoint."):
+        return load_tensors(file)
 
 
 def read_header(file: Path) -> dict[str, str]:
@@ -139,28 +159,58 @@ def read_header(file: Path) -> dict[str, str]:
     Raises:
         CheckpointError: the file is missing or damaged.
     """
-    try:
-        with safe_open(file, framework="pt") as handle:
-            return dict(handle.metadata() or {})
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{file} cannot be read ({error}). Give a checkpoint of this project.") from error
+    with reading(file, CheckpointError, "Give a checkpoint of this project."):
+        return load_header(file).texts
+
+
+def load_network(build: Callable[[], M], file: Path) -> M:
+    """Return a network with the weights of a file.
+
+    It may hold no more numbers than the file: what a header claims beyond that is never allocated.
+
+    Raises:
+        CheckpointError: the file is damaged, or its tensors do not fit.
+    """
+    with reading(file, CheckpointError, "Give another file."), Budget(load_header(file).numbers):
+        network = build()
+    load_module(network, read_tensors(file), source=str(file))
+    return network
 
 
 def load_module(module: nn.Module, tensors: Mapping[str, Tensor], *, source: str) -> None:
     """Load tensors into a module strictly; any floating type is converted to the module's.
 
     Raises:
+        CheckpointError: names the missing and the unexpected tensors, or those of another shape or not finite.
+    """
+    check_fits(module, tensors, source=source)
+    module.load_state_dict(tensors)
+
+
+def check_fits(module: nn.Module, tensors: Mapping[str, Tensor], *, source: str) -> None:
+    """Check that tensors have the names and shapes of a module, which may be one without numbers (device meta).
+
+    Raises:
         CheckpointError: names the missing and the unexpected tensors, or those of another shape.
     """
     own = module.state_dict()
-    missing, extra = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
-    shapes = [f"{name}: {list(tensors[name].shape)} instead of {list(own[name].shape)}"
-              for name in own.keys() & tensors.keys() if own[name].shape != tensors[name].shape]
+    _check_fit(own, tensors, source)
+    wrong = [name for name, tensor in tensors.items()
+             if tensor.is_floating_point() != own[name].is_floating_point() or not all_finite(tensor)]
+    if wrong:
+        raise CheckpointError(f"{source} is damaged: {wrong[0]} must hold finite numbers of the type "
+                              f"{own[wrong[0]].dtype}. Use another file.")
+    module.load_state_dict(tensors)
+
+
+def _check_fit(own: Mapping[str, Tensor], found: Mapping[str, Tensor], source: str) -> None:
+    missing, extra = sorted(own.keys() - found.keys()), sorted(found.keys() - own.keys())
+    shapes = [f"{name}: {list(found[name].shape)} instead of {list(own[name].shape)}"
+              for name in sorted(own.keys() & found.keys()) if own[name].shape != found[name].shape]
     problems = [f"{what} {', '.join(names[:5])}{' ...' if len(names) > 5 else ''}"
                 for what, names in (("missing", missing), ("unexpected", extra), ("other shapes", shapes)) if names]
     if problems:
         raise CheckpointError(f"{source} does not fit this network: {'; '.join(problems)}.")
-    module.load_state_dict(tensors)
 
 
 def nimg_of(path: Path) -> int:

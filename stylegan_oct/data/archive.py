@@ -10,8 +10,11 @@ import hashlib
 import io
 import json
 import os
+import shlex
 import struct
+import warnings
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -22,18 +25,35 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dnnlib.errors import DataError
+from dnnlib.config import from_dict
+from dnnlib.errors import ConfigError, DataError
+from dnnlib.escape import printable
 from dnnlib.files import atomic_path
+from dnnlib.stored import BAD_ZIP, brief, brief_error, parse_json, read_member, reading
 from dnnlib.text import suggest
+from stylegan_oct.data.index import (
+    FORMAT,
+    INDEX,
+    MANIFEST,
+    SPLITS,
+    SYNTHETIC,
+    Index,
+    ManifestRow,
+    check_labels,
+    image_names,
+    is_image,
+    split_of,
+)
 
-FORMAT = "stylegan_oct-1"
-INDEX = "dataset.json"
-MANIFEST = "manifest.jsonl"
-SPLITS = ("train", "val", "test")
-SYNTHETIC = "synthetic"  # source and only split of what a generator drew: nobody trains on it unaware
+__all__ = ["INDEX", "MANIFEST", "SPLITS", "SYNTHETIC", "Archive", "ArchiveWriter", "image_name", "png_shape"]
+
 PER_FOLDER = 1000  # images in one folder of the zip, as StyleGAN tools lay it out
 ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can hold: the same images give the same bytes
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+LARGEST_IMAGE = 64 * 2**20  # bytes of a file; one of 1024 px in RGB takes 3 MB
+PER_IMAGE = 2**14           # bytes that dataset.json and the manifest may tell of an image
+# What Pillow fails with where a picture is not what it should be.
+BAD_IMAGE = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, OverflowError, MemoryError,
+             struct.error, zlib.error, Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 Source = Literal["phantom", "scans", "synthetic"]
 
@@ -57,7 +77,7 @@ class ArchiveWriter:
         assert channels in (1, 3) and source in ("phantom", "scans", SYNTHETIC), (channels, source)
         self._dest = dest
         self._shape = (resolution, channels)
-        self._classes = list(classes)
+        self._classes = [*map(printable, classes)]
         self._index = {"format": FORMAT, "source": source, "resolution": resolution, "channels": channels,
                        "classes": self._classes, **(extra or {})}
         self._labels: list[list[str | int]] = []
@@ -76,7 +96,9 @@ class ArchiveWriter:
         """Add one PNG and its row of the manifest; return its name within the archive."""
         resolution, channels = self._shape
         assert split in ((SYNTHETIC,) if self._index["source"] == SYNTHETIC else SPLITS), split
-        assert png_shape(png) == (resolution, resolution, channels), f"{png_shape(png)} is not {self._shape}"
+        if png_shape(png) != (resolution, resolution, channels):
+            raise DataError(f"A picture of {png_shape(png)} rows, columns and channels does not belong into an archive "
+                            f"of {resolution} px and {channels} channels.")
         assert label is None if not self._classes else label in range(len(self._classes)), label
         number = self._counts.get(split, 0)
         self._counts[split] = number + 1
@@ -121,10 +143,15 @@ def image_name(split: str, number: int) -> str:
 
 
 def png_shape(png: bytes) -> tuple[int, int, int]:
-    """Return (height, width, channels) of a PNG of 8 bits a channel from its header."""
-    assert png[:8] == b"\x89PNG\r\n\x1a\n", png[:8]
-    width, height, depth, colour = struct.unpack(">IIBB", png[16:26])
-    assert depth == 8 and colour in (0, 2), (depth, colour)
+    """Return (height, width, channels) of a PNG of 8 bits a channel from its header.
+
+    Raises:
+        DataError: it is none.
+    """
+    known = len(png) > 26 and png[:8] == b"\x89PNG\r\n\x1a\n"
+    width, height, depth, colour = struct.unpack(">IIBB", png[16:26]) if known else (0, 0, 0, 0)
+    if depth != 8 or colour not in (0, 2):
+        raise DataError("A picture is no PNG of 8 bits, grey or RGB; what is to be archived is damaged. Make it anew.")
     return height, width, 1 if colour == 0 else 3
 
 
@@ -138,29 +165,31 @@ class Archive:
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self._opened: tuple[int, zipfile.ZipFile] | None = None
-        members = self._zip.infolist()
-        self._names = sorted(info.filename for info in members if _is_image(info.filename))
+        self._names = image_names(self._zip, self.path)
         if not self._names:
             raise DataError(f"{self.path} holds no PNG or JPEG images. "
                             "Make an archive with: python -m tools convert SOURCE DEST.zip --resolution N")
         index = self._read_index()
-        self.source: str = index.get("source", "scans")
-        self.preprocess: dict[str, Any] | None = index.get("preprocess")  # how scans became these pictures
-        self._labels, classes = _check_labels(index, self._names, self.path)
-        self.classes: tuple[str, ...] = tuple(index.get("classes", classes))
-        self.resolution, self.channels = self._shape_from(index)
+        with reading(f"{INDEX} in {self.path}", DataError, "Make the archive again with: python -m tools convert"):
+            told = from_dict(Index, index, strict=False)
+        self.source: str = told.source
+        self.preprocess = told.preprocess  # how scans became these pictures
+        self._labels, classes = check_labels(index.pop("labels", None), told, self._names, self.path)
+        self.classes: tuple[str, ...] = tuple(classes if told.classes is None else told.classes)
+        self.resolution, self.channels = self._shape_from(told)
+        self.index = index  # dataset.json without its labels, whatever tool wrote it
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over names, sizes and checksums of the images and of dataset.json; not of the file's place."""
         members = sorted((info.filename, info.CRC, info.file_size) for info in self._zip.infolist()
-                         if info.filename == INDEX or _is_image(info.filename))
+                         if info.filename == INDEX or is_image(info.filename))
         return hashlib.sha256(json.dumps(members).encode()).hexdigest()
 
     @cached_property
     def splits(self) -> tuple[str, ...]:
         """The splits that hold images; an archive without split folders is all "train"."""
-        found = {_split_of(name) for name in self._names}
+        found = {split_of(name) for name in self._names}
         return tuple(split for split in (*SPLITS, SYNTHETIC) if split in found)
 
     def names(self, split: str) -> list[str]:
@@ -171,7 +200,7 @@ class Archive:
         """
         if split not in self.splits:
             raise DataError(f"{self.path} has no split {split!r}.{suggest(split, self.splits)}")
-        return [name for name in self._names if _split_of(name) == split]
+        return [name for name in self._names if split_of(name) == split]
 
     def labels(self, split: str) -> NDArray[np.int64]:
         """Return the class numbers of a split in the order of `names`, int64 [N]; zeros where there are no classes."""
@@ -183,13 +212,23 @@ class Archive:
         Raises:
             DataError: the manifest is damaged.
         """
-        if MANIFEST not in self._zip.namelist():
+        if MANIFEST not in self._zip.NameToInfo:
             return {}
-        try:
-            rows = [json.loads(line) for line in self.read(MANIFEST).splitlines()]
-            return {row["name"]: row for row in rows}
-        except (ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{MANIFEST} in {self.path} is damaged. Make the archive again.") from error
+        rows: dict[str, dict[str, Any]] = {}
+        names = set(self._names)
+        with reading(f"{MANIFEST} in {self.path}", DataError, "Make the archive again."):
+            for number, line in enumerate(self.read(MANIFEST).splitlines(), start=1):
+                row = parse_json(line, f"line {number}", nan=True, most=PER_IMAGE)
+                told = from_dict(ManifestRow, row, where=f"line {number}", strict=False)
+                expected = self._labels.get(told.name) if self.classes else None
+                if told.name in rows or told.name not in names or (told.split, told.label) != (
+                        split_of(told.name), expected):
+                    raise ConfigError(f"line {number} must tell of one image, its split and its label, once; got "
+                                      f"{brief(told.name)}, {told.split} and {told.label}.")
+                rows[told.name] = row
+            if len(rows) != len(self._names):
+                raise ConfigError(f"it must tell of all {len(self._names)} images; got {len(rows)}.")
+        return rows
 
     def read(self, name: str) -> bytes:
         """Return a file of the archive.
@@ -197,12 +236,16 @@ class Archive:
         Raises:
             DataError: it is not there or damaged.
         """
+        member = self._zip.NameToInfo.get(name)
+        if member is None:
+            raise DataError(f"{self.path} holds no file {name}.")
         try:
-            return self._zip.read(name)
-        except KeyError:
-            raise DataError(f"{self.path} holds no file {name}.") from None
-        except (OSError, zipfile.BadZipFile, EOFError) as error:
-            raise DataError(f"{name} in {self.path} cannot be read: {error}. Make the archive again.") from error
+            # What tells of all images may grow with their number, and with nothing else.
+            most = LARGEST_IMAGE if is_image(name) else LARGEST_IMAGE + PER_IMAGE * len(self._names)
+            return read_member(self._zip, member, most)
+        except (*BAD_ZIP, ConfigError) as error:
+            raise DataError(f"{name} in {self.path} cannot be read: {brief_error(error).rstrip('.')}. Make the archive "
+                            "again.") from error
 
     def read_pixels(self, name: str) -> NDArray[np.uint8]:
         """Return an image, uint8 [H, W] or [H, W, 3].
@@ -210,17 +253,29 @@ class Archive:
         Raises:
             DataError: it cannot be decoded, or is not of the archive's size and channels.
         """
-        try:
-            with Image.open(io.BytesIO(self.read(name))) as image:
-                pixels = np.asarray(image)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise DataError(f"{name} in {self.path} is not an image that can be decoded: {_brief(error)}. "
-                            "Make the archive again.") from error
         wanted = (self.resolution, self.resolution) + ((3,) if self.channels == 3 else ())
-        if pixels.shape != wanted or pixels.dtype != np.uint8:
-            raise DataError(f"{name} in {self.path} is {pixels.dtype} {list(pixels.shape)}, but this archive needs "
-                            f"uint8 {list(wanted)}. Make it again with: python -m tools convert")
+        with self._opened_image(name) as image:
+            fits = (image.size, image.mode) == (wanted[1::-1], "RGB" if self.channels == 3 else "L")
+            pixels = np.asarray(image) if fits else np.zeros(0, np.uint8)  # no other is unpacked
+            found = f"{'grey' if image.mode == 'L' else image.mode} [{image.height}, {image.width}]"
+        if not fits:
+            raise DataError(f"{name} in {self.path} is {found}, but this archive needs "
+                            f"{'RGB' if self.channels == 3 else 'grey'} {list(wanted[:2])}. Make it again with: "
+                            "python -m tools convert")
         return pixels
+
+    @contextlib.contextmanager
+    def _opened_image(self, name: str) -> Iterator[Image.Image]:
+        """Open an image; what goes wrong until the block ends is told of as its fault."""
+        data = self.read(name)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", Image.DecompressionBombWarning)
+                with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
+                    yield image
+        except BAD_IMAGE as error:
+            raise DataError(f"{name} in {self.path} is not an image that can be decoded: {brief_error(error)}. "
+                            "Make the archive again.") from error
 
     @property
     def _zip(self) -> zipfile.ZipFile:
@@ -231,9 +286,9 @@ class Archive:
             except FileNotFoundError:
                 raise DataError(f"There is no archive {self.path}. "
                                 "Make one with: python -m tools convert SOURCE DEST.zip --resolution N") from None
-            except (OSError, zipfile.BadZipFile, NotImplementedError) as error:
-                raise DataError(f"{self.path} is not a zip or is cut short ({_brief(error)}). Copy it again, or make "
-                                "it with: python -m tools convert SOURCE DEST.zip --resolution N") from error
+            except BAD_ZIP as error:
+                raise DataError(f"{self.path} is not a zip or is cut short ({brief_error(error)}). Copy it again, or "
+                                "make it with: python -m tools convert SOURCE DEST.zip --resolution N") from error
         return self._opened[1]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -241,17 +296,13 @@ class Archive:
 
     def _read_index(self) -> dict[str, Any]:
         """Return dataset.json; {} where an archive without labels has none."""
-        try:
-            raw = self._zip.read(INDEX)
-        except KeyError:
+        if INDEX not in self._zip.NameToInfo:
             return self._without_index()
-        except (OSError, zipfile.BadZipFile, EOFError) as error:
-            raise DataError(f"{INDEX} in {self.path} is damaged ({_brief(error)}). Make the archive again.") from error
         try:
-            index = json.loads(raw)
-        except ValueError as error:
-            raise DataError(f"{INDEX} in {self.path} is not JSON ({error}); a comma after the last entry is a frequent "
-                            "cause. Mend it, or make the archive again.") from error
+            index = parse_json(self.read(INDEX), "it", most=LARGEST_IMAGE + PER_IMAGE * len(self._names))
+        except ConfigError as error:
+            raise DataError(f"{INDEX} in {self.path} cannot be used: {error} A comma after the last entry is a "
+                            "frequent cause. Mend it, or make the archive again.") from error
         if not isinstance(index, dict):
             raise DataError(f"{INDEX} in {self.path} must be an object with the key \"labels\"; "
                             f"got {type(index).__name__}.")
@@ -262,64 +313,17 @@ class Archive:
         if all(PurePosixPath(name).name.startswith("img") for name in self._names):
             return {}
         raise DataError(f"{self.path} has no {INDEX}: it is a zip of pictures, not an archive. "
-                        f"Convert it with: python -m tools convert {self.path} DEST.zip --resolution N")
+                        f"Convert it with: python -m tools convert {shlex.quote(str(self.path))} DEST.zip "
+                        "--resolution N")
 
-    def _shape_from(self, index: Mapping[str, Any]) -> tuple[int, int]:
+    def _shape_from(self, told: "Index") -> tuple[int, int]:
         """Return (resolution, channels), from the first image where dataset.json does not tell."""
-        if "resolution" in index and "channels" in index:
-            return int(index["resolution"]), int(index["channels"])
+        if told.resolution is not None and told.channels is not None:
+            return told.resolution, told.channels
         name = self._names[0]
-        try:
-            with Image.open(io.BytesIO(self.read(name))) as image:
-                (width, height), bands = image.size, image.getbands()
-        except (OSError, SyntaxError, ValueError) as error:
-            raise DataError(f"{name} in {self.path} is not an image that can be decoded: {_brief(error)}.") from error
+        with self._opened_image(name) as image:
+            (width, height), bands = image.size, image.getbands()
         if width != height or len(bands) not in (1, 3):
             raise DataError(f"{name} in {self.path} is {width} x {height} with the channels {''.join(bands)}; archives "
                             "hold square images, grey or RGB. Make it with: python -m tools convert")
         return width, len(bands)
-
-
-def _is_image(name: str) -> bool:
-    return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith("__MACOSX/")
-
-
-def _split_of(name: str) -> str:
-    first = name.partition("/")[0]
-    return first if first in (*SPLITS, SYNTHETIC) else "train"
-
-
-def _brief(error: BaseException) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
-
-
-def _check_labels(index: Mapping[str, Any], names: Sequence[str], path: Path) -> tuple[dict[str, int], list[str]]:
-    """Return the class number of each image, and class names where dataset.json gives none.
-
-    Raises:
-        DataError: an image lacks a label, a label is not a class number, or a number between the labels is unused.
-    """
-    pairs = index.get("labels")
-    if pairs is None:
-        return {}, []
-    if not isinstance(pairs, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
-        raise DataError(f"\"labels\" in {INDEX} of {path} must be a list of [file name, class number].")
-    labels: dict[str, int] = {}
-    given = index.get("classes")
-    for name, label in pairs:
-        if not isinstance(label, int) or isinstance(label, bool) or label < 0:
-            raise DataError(f"{INDEX} in {path} gives {name} the label {label!r}; labels are the numbers 0, 1, 2, ... "
-                            "of the classes. Make the archive again with: python -m tools convert")
-        if given is not None and label >= len(given):
-            raise DataError(f"{INDEX} in {path} gives {name} the label {label}, but there are {len(given)} classes.")
-        labels[name] = label
-    missing = [name for name in names if name not in labels]
-    if missing:
-        raise DataError(f"{INDEX} in {path} has no label for {missing[0]} (and {len(missing) - 1} more). Label every "
-                        "image, or none with \"labels\": null.")
-    count = max(labels.values(), default=-1) + 1
-    unused = sorted(set(range(count)) - set(labels.values()))
-    if given is None and unused:
-        raise DataError(f"{INDEX} in {path} uses labels up to {count - 1}, but none is {unused[0]}: a gap would train "
-                        "a class without images. Number the classes 0, 1, 2, ... without gaps.")
-    return labels, [str(number) for number in range(count)]

@@ -11,10 +11,14 @@ import os
 import secrets
 import shutil
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dnnlib.arrays import holds_array, map_array
+from dnnlib.errors import DataError
+from dnnlib.stored import reading
 from dnnlib.text import format_bytes
 from stylegan_oct.data.archive import Archive
 from torch_utils.distributed import World
@@ -43,9 +47,9 @@ def decoded_pixels(archive: Archive, split: str, *, world: World = World()) -> P
     path = cache_path(archive, split)
     names = archive.names(split)
     shape = (len(names), archive.channels, archive.resolution, archive.resolution)
-    if not world.any(not path.exists()) or _make(archive, names, shape, path, world):
-        pixels: Pixels = np.load(path, mmap_mode="r")
-        return pixels
+    if not world.any(not holds_array(path, shape, np.uint8)) or _make(archive, names, shape, path, world):
+        with reading(path, DataError, "Remove it to have it made anew."):
+            return cast(Pixels, map_array(path, shape, np.uint8))
     return None
 
 

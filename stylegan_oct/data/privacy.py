@@ -35,7 +35,8 @@ class Key:
                     os.fsync(file.fileno())
             with contextlib.suppress(PermissionError):  # of another owner who lets us read it
                 os.chmod(path, 0o600)
-            self._secret = bytes.fromhex(path.read_text(encoding="ascii").strip())
+            with open(path, encoding="ascii") as file:
+                self._secret = bytes.fromhex(file.read(4 * KEY_BYTES).strip())
         except OSError as error:
             raise DataError(f"The key {path} cannot be made or read: {error.strerror}.") from error
         except ValueError:

@@ -8,6 +8,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import threading
@@ -15,14 +16,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dnnlib.errors import DataError
+from dnnlib.config import Count, Hash, from_dict
+from dnnlib.errors import ConfigError, DataError
 from dnnlib.files import atomic_write, hold_lock
 from dnnlib.logs import read_jsonl
 from dnnlib.pictures import encode_png
@@ -57,7 +59,7 @@ class WorkFolder:
             raise DataError(f"Another process converts into the same archive (it works in {self.path}). Wait for it, "
                             "or choose another destination.")
         stored = self.path / "settings.json"
-        if not stored.exists() or stored.read_text(encoding="utf-8") != self._settings:
+        if not stored.exists() or stored.read_bytes() != self._settings.encode():
             for file in self.path.glob("*.*"):
                 if file.name != ".lock":
                     file.unlink()
@@ -72,11 +74,14 @@ class WorkFolder:
     def rows(self) -> dict[tuple[str, str], Row]:
         """Return what is known of each finished scan, by its path and stamp."""
         return {(row["path"], row["stamp"]): {**row, "piece": file.stem}
-                for file in sorted(self.path.glob("*.jsonl")) for row in read_jsonl(file)}
+                for file in self._pieces() for row in read_jsonl(file) if _is_usable(row, file.with_suffix(".bin"))}
 
     def next_number(self) -> int:
         """Return the number of the next piece."""
-        return 1 + max((int(file.stem) for file in self.path.glob("*.jsonl")), default=-1)
+        return 1 + max((int(file.stem) for file in self._pieces()), default=-1)
+
+    def _pieces(self) -> list[Path]:
+        return sorted(file for file in self.path.glob("*.jsonl") if re.fullmatch(r"[0-9]{6,12}", file.stem))
 
     def read_png(self, row: Row) -> bytes:
         """Return the picture of a scan."""
@@ -87,6 +92,42 @@ class WorkFolder:
     def remove(self) -> None:
         """Delete the folder."""
         shutil.rmtree(self.path, ignore_errors=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Stored:
+    """What is known of any scan."""
+
+    path: str
+    stamp: str
+    offset: Count
+    length: Count
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Kept:
+    """What is known of a scan that was not refused."""
+
+    file_hash: Hash
+    pixel_hash: Hash
+    dhash: str
+    thumbnail: str
+    facts: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        if len(bytes.fromhex(self.thumbnail)) != THUMBNAIL**2 or not 0 <= int(self.dhash, 16) < 2**64:
+            raise ConfigError("thumbnail and dhash must be of their lengths.")
+
+
+def _is_usable(row: Row, pictures: Path) -> bool:
+    """Return whether a row is as it was written, and its picture there; else the scan is done again."""
+    try:
+        stored = from_dict(_Stored, row, strict=False)
+        if "refused" not in row:
+            from_dict(_Kept, row, strict=False)
+        return isinstance(row.get("refused", ""), str) and stored.offset + stored.length <= pictures.stat().st_size
+    except (ConfigError, OSError):
+        return False
 
 
 def preprocess_all(scans: Sequence[Scan], files: FolderFiles | ZipFiles, settings: Preprocess, folder: WorkFolder, *,

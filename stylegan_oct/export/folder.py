@@ -9,11 +9,12 @@ import json
 import shutil
 from collections import Counter
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
-from dnnlib.config import from_dict, to_dict
+from dnnlib.config import Count, Name, from_dict, to_dict
 from dnnlib.errors import ConfigError, DataError
 from dnnlib.files import atomic_write, hold_lock
+from dnnlib.stored import read_json, reading
 from stylegan_oct.export.draw import Tally
 from stylegan_oct.export.hashes import SUMS
 from stylegan_oct.export.layouts.base import PARTS, complete_parts, disk_errors, part_file
@@ -33,7 +34,12 @@ class Record:
     plan: Plan
     rules: tuple[Rule, ...] = ()          # the plan's, with their limits
     evaluated: bool = False               # whether there was an evaluation of the generator
-    drawn: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)  # class -> outcome -> pictures
+    drawn: dict[Name, dict[str, Count]] = dataclasses.field(default_factory=dict)  # class -> outcome -> pictures
+
+
+@dataclasses.dataclass(frozen=True)
+class _Tally:
+    counts: dict[Name, dict[str, Count]]
 
 
 def read_record(out: Path) -> Record:
@@ -42,13 +48,10 @@ def read_record(out: Path) -> Record:
     Raises:
         DataError: it is none, or of another version.
     """
-    try:
-        data = json.loads((out / RECORD).read_text(encoding="utf-8"))
-        return from_dict(Record, data)
-    except OSError as error:
-        raise DataError(f"{out} is no export: it has no {RECORD} that can be read ({error.strerror}).") from error
-    except (ValueError, TypeError, AttributeError, ConfigError) as error:
-        raise DataError(f"{RECORD} in {out} is damaged or of another version ({error}).") from error
+    if not (out / RECORD).is_file():
+        raise DataError(f"{out} is no export: it has no {RECORD}. Name the folder of an export.")
+    with reading(f"{RECORD} in {out}", DataError, "Export anew."):
+        return from_dict(Record, read_json(out / RECORD), where="record")
 
 
 def write_record(out: Path, record: Record) -> None:
@@ -126,11 +129,9 @@ def read_tallies(out: Path) -> dict[str, dict[str, int]]:
     """
     total: dict[str, Counter[str]] = {}
     for part in complete_parts(out):
-        try:
-            tally: dict[str, Any] = json.loads(part_file(out, part, TALLY).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise DataError(f"{part_file(out, part, TALLY)} is missing or damaged. Export anew.") from error
-        for name, counts in tally.items():
+        with reading(part_file(out, part, TALLY), DataError, "Export anew."):
+            tally = from_dict(_Tally, {"counts": read_json(part_file(out, part, TALLY))}, where="tally")
+        for name, counts in tally.counts.items():
             total.setdefault(name, Counter()).update(counts)
     return {name: dict(counter) for name, counter in total.items() if counter}
 

@@ -5,6 +5,7 @@ Nothing depends on the time or the computer: the same export gives the same byte
 
 import csv
 import dataclasses
+import itertools
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -12,14 +13,18 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dnnlib.errors import DataError
+from dnnlib.config import Count, Finite, Hash, Name, OneOf, Seed, from_dict
+from dnnlib.errors import ConfigError, DataError
+from dnnlib.escape import csv_cells, word
 from dnnlib.files import atomic_path, atomic_write
+from dnnlib.stored import brief, is_inside, parse_json, reading
 from stylegan_oct import __version__
+from stylegan_oct.data.archive import SPLITS
 from stylegan_oct.latent.biomarkers.measure import BIOMARKERS
 
 CSV = "manifest.csv"
@@ -28,6 +33,7 @@ NO_PARQUET = f"{PARQUET} is left out, {CSV} holds the same; for both: pip instal
 SCHEMA = "manifest.schema.json"
 DIGITS = 6          # significant digits of what was measured; more would be noise
 ROWS_AT_ONCE = 4096
+LONGEST_ROW = 2**18  # bytes
 TYPES = {str: "string", int: "int64", float: "float64", bool: "bool"}
 
 Cell = str | int | float | bool | None
@@ -49,17 +55,17 @@ class Collection:
 class Item:
     """What is known of one exported picture. None, or NaN among the biomarkers: not measured, or cannot be told."""
 
-    class_name: str                   # "" for a generator without classes
-    label_id: int                     # number of the class in the generator
-    split: str                        # train, val or test
-    seed: int                         # of z
-    psi: float                        # truncation towards the mean of the class
-    noise: str                        # const, random or none
-    checkpoint_sha256: str            # of the generator's file
-    nimg: int                         # images that it was shown in training
-    resolution: int                   # px
-    um_per_px_x: float | None         # across
-    um_per_px_z: float | None         # in depth
+    class_name: Name                  # "" for a generator without classes
+    label_id: Count                   # number of the class in the generator
+    split: Annotated[str, OneOf(SPLITS)]
+    seed: Seed                        # of z
+    psi: Finite                       # truncation towards the mean of the class
+    noise: Name                       # const, random or none
+    checkpoint_sha256: Hash           # of the generator's file
+    nimg: Count                       # images that it was shown in training
+    resolution: Count                 # px
+    um_per_px_x: Finite | None        # across
+    um_per_px_z: Finite | None        # in depth
     oracle: str | None = None                            # identity of the class oracle
     oracle_class: str | None = None                      # what it takes the picture for
     oracle_probabilities: Mapping[str, float] | None = None    # by class
@@ -79,7 +85,7 @@ class Item:
     @property
     def key(self) -> str:
         """Name of the picture without folder and suffix; it says that the picture is synthetic."""
-        return f"{self.class_name or 'OCT'}-syn{self.seed:08d}"
+        return f"{word(self.class_name) or 'OCT'}-syn{self.seed:08d}"
 
     def to_json(self) -> str:
         """Return everything as one line."""
@@ -92,10 +98,11 @@ class Item:
         Raises:
             DataError: it is damaged or of another version.
         """
-        try:
-            return cls(**json.loads(line))
-        except (ValueError, TypeError) as error:
-            raise DataError(f"A row of the export is damaged or of another version: {error}. Export anew.") from error
+        with reading("A row of the export", DataError, "Export anew."):
+            item = from_dict(cls, parse_json(line, "the row", nan=True, most=LONGEST_ROW), where="row")
+            if not is_inside(item.file_name or "none"):
+                raise ConfigError(f"file_name must lie within the export; got {brief(item.file_name)}.")
+            return item
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +161,7 @@ class Manifest:
     """
 
     def __init__(self, first: Item) -> None:
-        self.columns: tuple[Column, ...] = (
+        self.columns: tuple[Column, ...] = _distinct((
             *FIRST,
             *_by_name("oracle_probabilities", first.oracle_probabilities or (), "oracle_",
                       lambda name: (f"probability of {name}, by the oracle", "")),
@@ -163,7 +170,7 @@ class Manifest:
             *_by_name("teacher_labels", first.teacher_labels or (), "teacher_",
                       lambda name: (f"soft label for {name}, by the teacher", "")),
             *LAST,
-        )
+        ))
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -184,7 +191,8 @@ class Manifest:
         """Return what manifest.schema.json holds."""
         fields = [{"name": column.name, "type": TYPES[column.kind], "unit": column.unit, "meaning": column.meaning}
                   for column in self.columns]
-        return {"format": 1, "fields": fields, "missing": "empty in CSV, null in parquet, NaN or an empty text in JSON"}
+        return {"format": 1, "fields": fields, "missing": "empty in CSV, null in parquet, NaN or an empty text in JSON",
+                "formulas": "a text that a spreadsheet would take for a formula has an apostrophe in front in CSV"}
 
     def write(self, out: Path, rows: Iterable[Item]) -> list[Path]:
         """Write the manifest as CSV, with its schema, and as parquet where pyarrow is installed; return the files.
@@ -213,7 +221,7 @@ class Manifest:
 
     def _text(self, item: Item) -> list[str]:
         return ["" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-                for value in self.row(item).values()]
+                for value in csv_cells(self.row(item).values())]
 
 
 def manifest_of(rows: Rows) -> Manifest:
@@ -232,8 +240,18 @@ def _by_name(field: str, names: Iterable[str], prefix: str, tell: Callable[[str]
     """Return a column for each entry of one of the item's mappings."""
     def column(name: str) -> Column:
         meaning, unit = tell(name)
-        return Column(prefix + name, float, meaning, unit, lambda item: (getattr(item, field) or {}).get(name))
+        return Column(prefix + word(name), float, meaning, unit, lambda item: (getattr(item, field) or {}).get(name))
     return [column(name) for name in names]
+
+
+def _distinct(columns: Iterable[Column]) -> tuple[Column, ...]:
+    """Number the columns whose names are taken, such as that of the oracle's probability of a class named "class"."""
+    found: dict[str, Column] = {}
+    for column in columns:
+        names = (f"{column.name}_{number}" if number else column.name for number in itertools.count())
+        name = next(name for name in names if name.casefold() not in found)
+        found[name.casefold()] = dataclasses.replace(column, name=name)
+    return tuple(found.values())
 
 
 def _cell(value: Cell) -> Cell:

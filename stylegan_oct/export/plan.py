@@ -10,11 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 
+from dnnlib.config import Count, Finite, Hash, Name, Names, Seed, Share, Within
 from dnnlib.errors import ConfigError
 from dnnlib.text import suggest
+from stylegan_oct import limits
 from stylegan_oct.data.archive import SPLITS, Archive
 from stylegan_oct.export.rules import Rule
 
@@ -29,24 +32,24 @@ LARGEST_SEED = 2**32 - 1 - 100_000  # numpy's RandomState takes no more than 2**
 class Plan:
     """All that decides which pictures an export holds and how they are written; equal plans give equal files."""
 
-    checkpoint_sha256: str
-    classes: tuple[str, ...]             # of the generator, in its order; empty without classes
-    counts: tuple[int, ...]              # pictures of each class; one number without classes
-    psi: float
-    seed: int                            # the first
-    batch: int
-    split: tuple[float, float, float]    # shares of train, val, test
-    layout: str
+    checkpoint_sha256: Hash
+    classes: Names                       # of the generator, in its order; empty without classes
+    counts: tuple[Count, ...]            # pictures of each class; one number without classes
+    psi: Finite
+    seed: Seed                           # the first
+    batch: Annotated[int, Within(1, 2**20)]
+    split: tuple[Share, Share, Share]    # of train, val, test
+    layout: Name
     mapping: str = ""                    # classes of the lists of fddm and multieye
     corner_mark: bool = False
     latents: bool = False
     biomarkers: bool = True
-    oracle_sha256: str | None = None
-    oracle_min: float = 0.0              # least probability of the class asked for
-    training: str | None = None          # fingerprint of the archive that copies are looked for in
-    copies_sha256: str | None = None     # of the network that looks for them
+    oracle_sha256: Hash | None = None
+    oracle_min: Share = 0.0              # least probability of the class asked for
+    training: Hash | None = None         # fingerprint of the archive that copies are looked for in
+    copies_sha256: Hash | None = None    # of the network that looks for them
     rules: tuple[Rule, ...] = ()
-    teacher_sha256: str | None = None
+    teacher_sha256: Hash | None = None
     teacher_input: str = ""
     teacher_classes: str = ""
     data_name: str = ""                  # what the generator was trained on, for the card
@@ -54,7 +57,9 @@ class Plan:
     licence: str = "other"               # of the export
 
     def __post_init__(self) -> None:
-        assert len(self.counts) == max(len(self.classes), 1) and self.total, (self.classes, self.counts)
+        if len(self.counts) != max(len(self.classes), 1) or not self.total:
+            raise ConfigError(f"counts must be {max(len(self.classes), 1)} numbers of pictures, not all 0; got "
+                              f"{len(self.counts)} with the sum {self.total}.")
         last = self.seed + self._offset(self.parts, 0, 0) - 1
         if last > LARGEST_SEED:
             raise ConfigError(f"{self.total} pictures need the seeds {self.seed} to {last}, since some are rejected, "
@@ -138,10 +143,11 @@ def parse_counts(text: str, classes: Sequence[str]) -> tuple[int, ...]:
         known = next((known for known in classes if known.lower() == name.lower()), None)
         if known is None:
             raise ConfigError(f"There is no class {name!r}.{suggest(name, classes)}")
-        if not number.isdecimal() or known in counts:
-            raise ConfigError(f"--classes wants each class once with its count, such as NORMAL=2000,DRUSEN=500; "
-                              f"got {text!r}.")
-        counts[known] = int(number)
+        count = limits.PICTURES.at_least(0).parse(number)
+        if count is None or known in counts:
+            raise ConfigError(f"--classes wants each class once with its count, {limits.PICTURES.at_least(0)}, such as "
+                              f"NORMAL=2000,DRUSEN=500; got {limits.shortened(text)}.")
+        counts[known] = int(count)
     if not sum(counts.values()):
         raise ConfigError(f"--classes {text} asks for no picture at all.")
     return tuple(counts.get(name, 0) for name in classes)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from dnnlib.config import Count, Finite, Name
 from dnnlib.errors import ConfigError, DataError
 from dnnlib.text import suggest
 from stylegan_oct.latent.biomarkers.measure import NAMES, UNITS
@@ -21,11 +22,16 @@ class Rule:
     """A condition on one biomarker, `low` <= value <= `high`."""
 
     biomarker: str
-    class_name: str | None      # None: for every class
-    low: float | None = None
-    high: float | None = None
+    class_name: Name | None     # None: for every class
+    low: Finite | None = None
+    high: Finite | None = None
     third: str = ""             # from which the limits were found, or are still to be found
-    pilot: int = 0              # pictures on which they were found
+    pilot: Count = 0            # pictures on which they were found
+
+    def __post_init__(self) -> None:
+        if self.biomarker not in NAMES or self.third not in ("", *THIRDS):
+            raise ConfigError(f"a rule must name a biomarker of {', '.join(NAMES)}, and a third of {', '.join(THIRDS)} "
+                              f"or none; got {self.biomarker!r} and {self.third!r}.")
 
     def holds(self, values: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Return which values [N] lie within; NaN never does."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import math
 import tarfile
 import zipfile
 from pathlib import Path
@@ -10,10 +11,16 @@ from typing import Self
 import numpy as np
 from PIL import Image
 
-from dnnlib.errors import DataError
+from dnnlib.errors import ConfigError, DataError
 from dnnlib.pictures import Picture
+from dnnlib.stored import BAD_ZIP, is_inside, read_member
+from stylegan_oct.data.archive import BAD_IMAGE, png_shape
+from stylegan_oct.export.layouts import tars
+from stylegan_oct.export.layouts.tars import BAD_TAR
 
-DAMAGED = (OSError, SyntaxError, ValueError, KeyError, IndexError, EOFError, tarfile.TarError, zipfile.BadZipFile)
+DAMAGED = (*BAD_TAR, *BAD_ZIP, *BAD_IMAGE, ConfigError)
+LARGEST_SIDE = 4096        # px
+LARGEST_ARRAY = 4 * 2**30  # bytes of the pictures of a split in one array
 
 
 class Stored:
@@ -50,14 +57,20 @@ class Stored:
         """
         found = self._read(name)
         try:
-            return np.asarray(Image.open(io.BytesIO(found))) if isinstance(found, bytes) else found
-        except DAMAGED as error:
+            if not isinstance(found, bytes):
+                return found
+            if png_shape(found)[0] > LARGEST_SIDE or png_shape(found)[1] > LARGEST_SIDE:
+                raise ValueError("larger than any generator draws")
+            return np.asarray(Image.open(io.BytesIO(found), formats=("PNG",)))
+        except (*DAMAGED, DataError) as error:
             raise DataError("no picture that can be read") from error
 
     def _read(self, name: str) -> bytes | Picture:
         try:
+            if not is_inside(name):
+                raise ValueError("outside of the export")
             if (self._out / name).is_file():
-                return (self._out / name).read_bytes()
+                return _read_file(self._out / name)
             parts = name.split("/")
             depth = next(depth for depth in range(1, len(parts)) if self._out.joinpath(*parts[:depth]).is_file())
             return self._member(self._out.joinpath(*parts[:depth]), "/".join(parts[depth:]))
@@ -70,12 +83,9 @@ class Stored:
             self._opened, self._file = _open(file), file
         opened = self._opened
         if isinstance(opened, tarfile.TarFile):
-            stream = opened.extractfile(member)
-            if stream is None:
-                raise KeyError(member)
-            return stream.read()
+            return tars.read_member(opened, opened.getmember(member))
         if isinstance(opened, zipfile.ZipFile):
-            return opened.read(member)
+            return read_member(opened, opened.getinfo(member), tars.LARGEST)
         array, _, row = member.partition("/")
         return np.asarray(opened[array][int(row)])
 
@@ -87,8 +97,29 @@ class Stored:
 
 def _open(file: Path) -> tarfile.TarFile | zipfile.ZipFile | dict[str, Picture]:
     if file.suffix == ".tar":
-        return tarfile.open(file)
+        return tarfile.open(file, "r:")
     if file.suffix == ".zip":
         return zipfile.ZipFile(file)
-    with np.load(file) as arrays:
-        return {name: arrays[name] for name in arrays}
+    with zipfile.ZipFile(file) as arrays:
+        return {info.filename.removesuffix(".npy"): _array_of(arrays, info, file.stat().st_size)
+                for info in arrays.infolist() if info.filename.endswith("_images.npy")}
+
+
+def _array_of(arrays: zipfile.ZipFile, info: zipfile.ZipInfo, size: int) -> Picture:
+    """Return pictures of an npz, uint8 [N, R, R] or [N, R, R, 3]; those of this project are not compressed."""
+    if info.compress_type != zipfile.ZIP_STORED:
+        raise ValueError("compressed")
+    raw = io.BytesIO(read_member(arrays, info, min(size, LARGEST_ARRAY)))
+    np.lib.format.read_magic(raw)
+    shape, _, kind = np.lib.format.read_array_header_1_0(raw)
+    if kind != np.uint8 or len(shape) not in (3, 4) or raw.tell() + math.prod(shape) != info.file_size:
+        raise ValueError(f"{kind} {shape}")
+    return np.frombuffer(raw.getbuffer(), np.uint8, offset=raw.tell()).reshape(shape)
+
+
+def _read_file(path: Path) -> bytes:
+    with open(path, "rb") as file:
+        found = file.read(tars.LARGEST + 1)
+    if len(found) > tars.LARGEST:
+        raise ValueError(f"longer than {tars.LARGEST} bytes")
+    return found

@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,13 +12,13 @@ import torch
 
 from dnnlib.errors import ConfigError, DataError
 from dnnlib.files import sha256_of
+from dnnlib.stored import brief, is_inside, is_line
 from stylegan_oct.export.draw import draw_pixels, to_picture
 from stylegan_oct.export.folder import is_complete, read_record
 from stylegan_oct.export.hashes import SUMS
-from stylegan_oct.export.layouts import WITH_LISTS
 from stylegan_oct.export.manifest import CSV
 from stylegan_oct.export.marks import Marker
-from stylegan_oct.export.plan import Plan
+from stylegan_oct.export.plan import LARGEST_SEED, Plan
 from stylegan_oct.export.stored import Stored
 from stylegan_oct.model import OctGenerator, load_generator
 
@@ -79,8 +80,13 @@ def verify(out: Path, *, checkpoint: str | None = None, count: int = COUNT, devi
 
 def _check_files(out: Path, verdict: Verdict, progress: Progress) -> dict[str, str]:
     """Compare the files with the list of hashes; return the hash that each has now."""
-    lines = [line.partition("  ") for line in (out / SUMS).read_text(encoding="utf-8").splitlines()]
-    listed = {name: sha256 for sha256, _, name in lines}
+    listed: dict[str, str] = {}
+    for line in (out / SUMS).read_bytes().decode("utf-8", "replace").splitlines():
+        sha256, _, name = line.partition("  ")
+        if not is_inside(name) or not re.fullmatch("[0-9a-f]{64}", sha256) or name in listed:
+            verdict.wrong.append(f"{SUMS}: {brief(line)} is no hash of one more file")
+        else:
+            listed[name] = sha256
     found = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()} - {SUMS}
     now: dict[str, str] = {}
     for number, name in enumerate(sorted(listed)):
@@ -99,16 +105,29 @@ def _check_files(out: Path, verdict: Verdict, progress: Progress) -> dict[str, s
 def _read_manifest(out: Path, plan: Plan, verdict: Verdict) -> list[Row]:
     try:
         with open(out / CSV, encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-        for row in rows:
-            _ = int(row["seed"]), int(row["label_id"]), row["file_name"], row["sha256"], row["pixels_sha256"]
-    except (OSError, ValueError, KeyError, TypeError):
+            rows = [_checked(row, plan) for row in csv.DictReader(file)]
+    except (OSError, ValueError, KeyError, TypeError, csv.Error):
         verdict.wrong.append(f"{CSV}: cannot be read")
         return []
     verdict.pictures = len(rows)
     if len(rows) != plan.total or len({row["file_name"] for row in rows}) != plan.total:
         verdict.wrong.append(f"{CSV}: {len(rows)} pictures, {plan.total} were planned")
     return rows
+
+
+def _checked(row: Row, plan: Plan) -> Row:
+    """Return a row of the manifest.
+
+    Raises:
+        ValueError, KeyError, TypeError: it is none of this plan.
+    """
+    seed, label = (int(row[name]) if len(row[name]) < 20 else -1 for name in ("seed", "label_id"))
+    known = (0 <= label < len(plan.counts) and plan.seed <= seed <= LARGEST_SEED
+             and (seed - plan.seed) % len(plan.counts) == label)
+    texts = [row["file_name"], row["sha256"], row["pixels_sha256"]]
+    if not known or not is_inside(texts[0]) or not all(map(is_line, texts)):
+        raise ValueError(row)
+    return row
 
 
 def _check_pictures(rows: Sequence[Row], hashes: Mapping[str, str], stored: Stored, verdict: Verdict,
@@ -130,7 +149,7 @@ def _check_pictures(rows: Sequence[Row], hashes: Mapping[str, str], stored: Stor
 def _draw_again(G: OctGenerator, plan: Plan, rows: Sequence[Row], stored: Stored, verdict: Verdict,
                 progress: Progress) -> None:
     """Draw pictures in the company in which they were drawn, and compare their hashes."""
-    marker = Marker(corner=plan.corner_mark, colour=plan.layout in WITH_LISTS)
+    marker = Marker(corner=plan.corner_mark)
     for number, row in enumerate(rows):
         progress(number, len(rows), "drawing again")
         seeds = plan.batch_of(int(row["seed"]))

@@ -9,19 +9,22 @@ import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from dnnlib.config import Count, Hash, Name, Within, from_dict
 from dnnlib.errors import CheckpointError, ConfigError
 from dnnlib.files import atomic_write
+from dnnlib.stored import parse_json, reading
 from stylegan_oct.data.privacy import write_private
 from stylegan_oct.features.detector import Detector, as_grey, checked_sha256
-from torch_utils.checkpoint import encode_tensors, load_module, read_header, read_tensors
+from torch_utils.checkpoint import encode_tensors, load_network, read_header
 
 KIND = "copy-detector-1"
+MAKE = "Make one with: python -m tools train-copies ARCHIVE --out FILE"
 INCLUDED = Path(__file__).parents[1] / "demo" / "demo64" / "copies.safetensors"
 WIDTHS = (24, 32, 48, 64)  # channels of the layers
 MAP = 16                   # side of the maps whose spectra are compared
@@ -34,10 +37,10 @@ FAINT = 0.1                # magnitude below which a spectrum is noise
 class CopyInfo:
     """What the file of a copy detector says of itself."""
 
-    resolution: int  # px at which it looks
-    archive: str     # fingerprint of what it was trained on
-    source: str      # "phantom" or "scans"
-    nimg: int        # pictures shown in training
+    resolution: Annotated[int, Within(4, 1024)]  # px at which it looks
+    archive: Hash    # fingerprint of what it was trained on
+    source: Name     # "phantom" or "scans"
+    nimg: Count      # pictures shown in training
     seed: int
 
 
@@ -121,8 +124,7 @@ class CopyDetector(Detector):
         file = weights or INCLUDED
         sha256 = checked_sha256(file)
         info = read_copy_info(file)
-        network = CopyNetwork(info.resolution)
-        load_module(network, read_tensors(file), source=str(file))
+        network = load_network(lambda: CopyNetwork(info.resolution), file)
         return cls(network, info, sha256)
 
     def taps(self, images: Tensor) -> list[Tensor]:
@@ -141,11 +143,11 @@ def read_copy_info(file: Path) -> CopyInfo:
     Raises:
         CheckpointError: it is another kind of file.
     """
-    header = read_header(file)
-    if header.get("kind") != KIND:
-        raise CheckpointError(f"{file} is not a copy detector of this project. Make one with: "
-                              "python -m tools train-copies ARCHIVE --out FILE")
-    return CopyInfo(**json.loads(header["info"]))
+    texts = read_header(file)
+    if texts.get("kind") != KIND:
+        raise CheckpointError(f"{file} is not a copy detector of this project. {MAKE}")
+    with reading(file, CheckpointError, MAKE):
+        return from_dict(CopyInfo, parse_json(texts.get("info", ""), "info"), where="info")
 
 
 def save_copies(network: CopyNetwork, info: CopyInfo, file: Path) -> None:

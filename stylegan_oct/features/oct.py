@@ -3,17 +3,20 @@
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 import torch
 from torch import Tensor, nn
 
+from dnnlib.config import Count, Hash, Name, Within, from_dict
 from dnnlib.errors import CheckpointError, ConfigError
 from dnnlib.files import atomic_path
+from dnnlib.stored import parse_json, reading
 from stylegan_oct.features.detector import Detector, as_grey, as_rgb, checked_sha256
-from torch_utils.checkpoint import encode_tensors, load_module, read_header, read_tensors
+from torch_utils.checkpoint import encode_tensors, load_network, read_header
 
 KIND = "oct-detector-1"
+MAKE = "Make one with: python -m tools train-detector ARCHIVE --out FILE"
 INCLUDED = Path(__file__).parents[1] / "demo" / "demo64" / "detector.safetensors"
 WIDTHS = (24, 48, 96, 128, 128, 128, 128, 128)  # channels of the stages; the first log2(resolution) - 2 are used
 
@@ -22,14 +25,19 @@ WIDTHS = (24, 48, 96, 128, 128, 128, 128, 128)  # channels of the stages; the fi
 class OctInfo:
     """What the file of a classifier says of itself."""
 
-    classes: tuple[str, ...]
-    resolution: int
-    channels: int
-    archive: str           # fingerprint of what it was trained on
-    source: str            # "phantom" or "scans"
-    nimg: int              # images shown in training
-    right: dict[str, dict[str, int]]   # split -> class -> scans that it names rightly
-    count: dict[str, dict[str, int]]   # split -> class -> scans
+    classes: Annotated[tuple[Name, ...], Within(1, 4096)]
+    resolution: Annotated[int, Within(8, 1024)]
+    channels: Annotated[int, Within(1, 3)]
+    archive: Hash          # fingerprint of what it was trained on
+    source: Name           # "phantom" or "scans"
+    nimg: Count            # images shown in training
+    right: dict[Name, dict[Name, Count]]   # split -> class -> scans that it names rightly
+    count: dict[Name, dict[Name, Count]]   # split -> class -> scans
+
+    def __post_init__(self) -> None:
+        for split, counts in self.count.items():
+            if self.right.get(split, {}).keys() != counts.keys():
+                raise ConfigError(f"right and count must tell of the same classes of {split}.")
 
     def accuracy(self, split: str) -> float:
         """Return the share of scans of a split that are named rightly, each class counting alike."""
@@ -102,8 +110,7 @@ class OctDetector(Detector):
         file = weights or INCLUDED
         sha256 = checked_sha256(file)
         info = read_oct_info(file)
-        network = OctNetwork(info.resolution, info.channels, len(info.classes))
-        load_module(network, read_tensors(file), source=str(file))
+        network = load_network(lambda: OctNetwork(info.resolution, info.channels, len(info.classes)), file)
         return cls(network, info, sha256)
 
     def taps(self, images: Tensor) -> list[Tensor]:
@@ -137,12 +144,11 @@ def read_oct_info(file: Path) -> OctInfo:
     Raises:
         CheckpointError: it is another kind of file.
     """
-    header = read_header(file)
-    if header.get("kind") != KIND:
-        raise CheckpointError(f"{file} is not a detector of this project. Make one with: "
-                              "python -m tools train-detector ARCHIVE --out FILE")
-    fields = json.loads(header["info"])
-    return OctInfo(**{**fields, "classes": tuple(fields["classes"])})
+    texts = read_header(file)
+    if texts.get("kind") != KIND:
+        raise CheckpointError(f"{file} is not a detector of this project. {MAKE}")
+    with reading(file, CheckpointError, MAKE):
+        return from_dict(OctInfo, parse_json(texts.get("info", ""), "info"), where="info")
 
 
 def save_oct(network: OctNetwork, info: OctInfo, file: Path) -> None:

@@ -10,11 +10,13 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from dnnlib.errors import CheckpointError, DataError
+from dnnlib.config import Finite, Hash, Name, from_texts
+from dnnlib.errors import ConfigError, DataError
 from dnnlib.files import atomic_write
+from dnnlib.stored import brief, reading
 from stylegan_oct.data.privacy import write_private
 from stylegan_oct.model import OctGenerator
-from torch_utils.checkpoint import read_header, read_tensors
+from torch_utils.tensor_file import load_header, load_tensors, take
 
 Space = Literal["w", "w+", "pti"]
 
@@ -37,6 +39,18 @@ class Codes:
 
     def __post_init__(self) -> None:
         assert self.w.ndim == 2, self.w.shape
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Header:
+    kind: Literal["stylegan_oct codes"]
+    format: Literal["1"]
+    class_name: Name
+    checkpoint_sha256: Hash
+    space: Space
+    psi: Finite
+    distance: Finite | None
+    derived_from_patient: bool
 
 
 def save_codes(path: Path, codes: Codes) -> None:
@@ -66,26 +80,36 @@ def load_codes(path: Path) -> Codes:
     Raises:
         DataError: it is missing or holds something else.
     """
-    try:
-        header, tensors = read_header(path), read_tensors(path)
-    except CheckpointError as error:
-        raise DataError(f"{path} holds no codes: {error}") from error
-    if header.get("kind") != KIND or header.get("format") != "1" or "w" not in tensors:
-        raise DataError(f"{path} holds no codes. Give a codes.safetensors written by: python -m tools project SCAN")
-    delta = {name.removeprefix(_DELTA): value for name, value in tensors.items() if name.startswith(_DELTA)}
-    return Codes(w=tensors["w"].to(torch.float32), class_name=header["class"],
-                 checkpoint_sha256=header["checkpoint_sha256"], space=header["space"],  # type: ignore[arg-type]
-                 psi=json.loads(header["psi"]), distance=json.loads(header["distance"]),
-                 derived_from_patient=json.loads(header["derived_from_patient"]), delta=delta)
+    with reading(path, DataError, "It holds no codes; give a file written by: python -m tools project SCAN"):
+        texts, tensors = load_header(path).texts, load_tensors(path)
+        header = from_texts(_Header, {**texts, "class_name": texts.get("class", "")})
+        delta = {name.removeprefix(_DELTA): take(tensors, name, *tensor.shape) for name, tensor in tensors.items()
+                 if name.startswith(_DELTA)}
+        return Codes(w=take(tensors, "w", None, None).to(torch.float32), class_name=header.class_name,
+                     checkpoint_sha256=header.checkpoint_sha256, space=header.space, psi=header.psi,
+                     distance=header.distance, derived_from_patient=header.derived_from_patient, delta=delta)
 
 
 def check_codes(codes: Codes, G: OctGenerator, path: Path) -> None:
     """Refuse codes of another generator.
 
     Raises:
-        DataError: they belong to another one.
+        DataError: they belong to another one, or do not fit it.
     """
     layers, width = G.network.num_ws, G.network.w_dim
     if codes.checkpoint_sha256 != G.info.sha256 or codes.w.shape != (layers, width):
         raise DataError(f"{path} belongs to another generator (checkpoint {codes.checkpoint_sha256[:12]}, not "
                         f"{G.info.sha256[:12]}). Give that one with --checkpoint, or project the scan again.")
+    own = {name: tensor.shape for name, tensor in G.network.synthesis.state_dict().items()}
+    convolutions = {name: shape for name, shape in own.items() if name.endswith("weight") and len(shape) == 4}
+    with reading(path, DataError, "Project the scan again."):
+        for name in codes.delta:
+            noise = own.get(name.removeprefix("noise."))
+            if name.startswith("noise.") and noise is not None and name.endswith("noise_const"):
+                take(codes.delta, name, 1, *noise)
+            elif name[:-2] not in convolutions or name[-2:] not in (".a", ".b"):
+                raise ConfigError(f"the generator has no weight {brief(name)} to change.")
+        changed = any(not name.startswith("noise.") for name in codes.delta)
+        for name, shape in convolutions.items() if changed else ():
+            rank = take(codes.delta, f"{name}.a", shape[0], None).shape[1]
+            take(codes.delta, f"{name}.b", rank, shape[1:].numel())

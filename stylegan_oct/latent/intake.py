@@ -88,7 +88,7 @@ def assumed_scale_of(row: Mapping[str, Any], resolution: int) -> tuple[float, fl
         resolution: of the picture.
     """
     height, width, down, across = (row.get(name) for name in ("height", "width", "scale_y", "scale_x"))
-    if not all(isinstance(value, int | float) and value > 0 for value in (height, width, down, across)):
+    if not all(isinstance(value, int | float) and 0 < value < 1e6 for value in (height, width, down, across)):
         return ASSUMED_UM_Z * ASSUMED_ROWS / resolution, ASSUMED_WIDTH_UM[0] / resolution
     um_z, um_x = assumed_scale(int(height or 0), int(width or 0))
     return um_z * float(down or 0), um_x * float(across or 0)

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from dnnlib.errors import CheckpointError, DataError
+from dnnlib.errors import ConfigError, DataError
 from stylegan_oct.data.archive import Archive
 from stylegan_oct.data.preprocess import resample, to_grey
 from stylegan_oct.data.privacy import write_private
 from stylegan_oct.features.align import align
 from stylegan_oct.features.detector import Detector, centred
-from torch_utils.checkpoint import read_header, read_tensors
+from torch_utils.tensor_file import load_header, load_tensors, take
 
 FORMAT = "3"        # of the file
 THUMBNAIL = 16      # side of the small pictures whose correlation finds copies; docs/neighbours.md says how well
@@ -77,7 +77,7 @@ def archive_looks(archive: Archive, detector: Detector, *, progress: Progress = 
     header = {"kind": "stylegan_oct looks", "format": FORMAT, "archive": archive.fingerprint,
               "detector": detector.name, "detector_sha256": detector.sha256}
     probe = look([_probe(archive.resolution)], detector)
-    looks = _read(path, header, probe)
+    looks = _read(path, header, probe, len(names))
     if looks is None:
         looks = _compute(archive, names, detector, progress)
         tensors = {"features": looks.features, "thumbnails": looks.thumbnails,
@@ -87,7 +87,7 @@ def archive_looks(archive: Archive, detector: Detector, *, progress: Progress = 
         except OSError as error:
             raise DataError(f"Cannot write {path}: {error.strerror}. Make room, or move the archive to where files can "
                             "be written.") from error
-        looks = _read(path, header, probe) or looks
+        looks = _read(path, header, probe, len(names)) or looks
     ends = np.cumsum([len(archive.names(split)) for split in archive.splits]).tolist()
     return {split: looks[begin:end] for split, begin, end in zip(archive.splits, [0, *ends], ends, strict=False)}
 
@@ -109,18 +109,19 @@ def _alike(found: Tensor, expected: Tensor) -> bool:
         (found.float() - expected.float()).norm() <= SAME * expected.float().norm())
 
 
-def _read(path: Path, header: dict[str, str], probe: Looks) -> Looks | None:
+def _read(path: Path, header: dict[str, str], probe: Looks, count: int) -> Looks | None:
     """Return what the file holds, mapped into memory, or None where it is not there or of something else."""
     try:
-        if not path.exists() or read_header(path) != header:
+        if not path.exists() or load_header(path).texts != header:
             return None
-        tensors = read_tensors(path)
-    except CheckpointError:  # cut short by a full disk
+        tensors = load_tensors(path)
+        if not (_alike(take(tensors, "probe_features", *probe.features.shape), probe.features) and
+                _alike(take(tensors, "probe_thumbnails", *probe.thumbnails.shape), probe.thumbnails)):
+            return None
+        return Looks(take(tensors, "features", count, probe.features.shape[1]),
+                     take(tensors, "thumbnails", count, probe.thumbnails.shape[1]))
+    except (ConfigError, OSError):  # cut short by a full disk
         return None
-    if not (_alike(tensors["probe_features"], probe.features) and
-            _alike(tensors["probe_thumbnails"], probe.thumbnails)):
-        return None
-    return Looks(tensors["features"], tensors["thumbnails"])
 
 
 def _compute(archive: Archive, names: Sequence[str], detector: Detector, progress: Progress) -> Looks:

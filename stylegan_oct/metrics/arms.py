@@ -21,7 +21,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dnnlib.arrays import holds_array, map_array
 from dnnlib.errors import ConfigError, DataError
+from dnnlib.stored import reading
 from stylegan_oct.data.privacy import write_private
 from stylegan_oct.features import oct as network_code
 from stylegan_oct.features import oct_training as training_code
@@ -132,7 +134,8 @@ class Classifiers:
         seen = Thumbnails(self.side, self.channels)
         rows = observe(self._fake, [seen], self._fake_cache, world=self._world)[seen.identity]
         jobs = [(arm, seed) for arm in self.arms for seed in range(self._settings.seeds)]
-        mine = [job for job in jobs[self._world.rank::self._world.size] if not self._file(*job).exists()]
+        mine = [job for job in jobs[self._world.rank::self._world.size]
+                if not holds_array(self._file(*job), self._shape, np.float32)]
         if mine:
             real, held_out = (self._read(pictures) for pictures in (self._train, self._held_out))
             fakes = torch.from_numpy(np.asarray(rows).astype(np.uint8)).view(-1, self.channels, self.side, self.side)
@@ -144,8 +147,14 @@ class Classifiers:
 
                 self._keep(arm, seed, self._ask(arm, seed, data, held_out, told))
         self._world.barrier()
-        return {arm: np.stack([np.load(self._file(arm, seed)) for seed in range(self._settings.seeds)])
-                for arm in self.arms}
+        with reading(self._cache, DataError, "Remove what is kept there; the same command trains anew."):
+            return {arm: np.stack([map_array(self._file(arm, seed), self._shape, np.float32)
+                                   for seed in range(self._settings.seeds)]) for arm in self.arms}
+
+    @property
+    def _shape(self) -> tuple[int, int]:
+        """Of what one classifier says."""
+        return len(self._held_out), len(self._train.classes)
 
     def _ask(self, arm: Arm, seed: int, data: Split, held_out: Tensor, progress: Progress) -> Probabilities:
         """Train one classifier and return what it says of the held-out scans."""

@@ -10,14 +10,16 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dnnlib.arrays import holds_array, map_array
 from dnnlib.errors import DataError
 from dnnlib.files import hold_lock
+from dnnlib.stored import reading
 from stylegan_oct.features.detector import Detector
 from stylegan_oct.metrics.pictures import Pictures
 from torch_utils.distributed import World
@@ -76,7 +78,10 @@ def observe(pictures: Pictures, observers: Sequence[Observer], cache: Path, *, w
             if passes:
                 _look(pictures, passes, world, batch, progress)
         names = [observer.identity for observer in observers]
-        return {name: np.load(path, mmap_mode="r") for name, path in zip(names, paths, strict=True)}
+        shapes = [(len(pictures), observer.dim) for observer in observers]
+        with reading(cache, DataError, "Remove the folder; the same command looks anew."):
+            return {name: cast(Rows, map_array(path, shape, np.float32))
+                    for name, path, shape in zip(names, paths, shapes, strict=True)}
     except OSError as error:
         raise DataError(f"Cannot write what was seen of the pictures into {cache}: {error.strerror}. Make room, or "
                         "choose another folder; the same command goes on from here.") from error
@@ -105,10 +110,7 @@ def _suffix(path: Path, locks: contextlib.ExitStack) -> str:
 
 
 def _is_whole(path: Path, shape: tuple[int, int]) -> bool:
-    try:
-        return np.load(path, mmap_mode="r").shape == shape  # type: ignore[no-any-return]
-    except (FileNotFoundError, ValueError, EOFError):
-        return False
+    return holds_array(path, shape, np.float32)
 
 
 def _look(pictures: Pictures, passes: Sequence["_Pass"], world: World, batch: int, progress: Progress) -> None:

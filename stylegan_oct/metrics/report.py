@@ -5,11 +5,13 @@ import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from dnnlib.config import from_dict
+from dnnlib.config import Count, Finite, Hash, Name, Names, OneOf, from_dict
 from dnnlib.errors import ConfigError, DataError
 from dnnlib.files import atomic_write
+from dnnlib.stored import brief, read_json, reading
+from stylegan_oct.metrics.plotted import check_data
 from stylegan_oct.metrics.values import Value
 
 SCHEMA = 1
@@ -22,15 +24,15 @@ class Subject:
     """The generator that was evaluated."""
 
     file: str
-    sha256: str
-    nimg: int                   # images shown in training
-    preset: str
-    classes: tuple[str, ...]
-    resolution: int
-    channels: int
-    data_source: str            # "phantom" or "scans"
-    training_archive: str       # fingerprint; "" where it is not known
-    psi: float
+    sha256: Hash
+    nimg: Count                 # images shown in training
+    preset: Name
+    classes: Names
+    resolution: Count
+    channels: Count
+    data_source: Name           # "phantom" or "scans"
+    training_archive: Hash      # fingerprint; "" where it is not known
+    psi: Finite
 
     @property
     def title(self) -> str:
@@ -42,9 +44,9 @@ class Subject:
 class Split:
     """How many scans a split of the reference holds."""
 
-    name: str
-    scans: dict[str, int]       # by class
-    patients: int | None        # None where the archive does not tell
+    name: Name
+    scans: dict[Name, Count]    # by class
+    patients: Count | None      # None where the archive does not tell
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +54,8 @@ class Reference:
     """The archive that it was compared with."""
 
     file: str
-    fingerprint: str
-    source: str                 # "phantom" or "scans"
+    fingerprint: Hash
+    source: Name                # "phantom" or "scans"
     splits: tuple[Split, ...]
 
     def scans(self, split: str) -> int:
@@ -65,10 +67,10 @@ class Reference:
 class Seer:
     """A network that looked at the pictures."""
 
-    name: str
-    identity: str
-    sha256: str                 # of its weights
-    dim: int
+    name: Name
+    identity: Name
+    sha256: Hash                # of its weights
+    dim: Count
     resize: str                 # what is done to pictures before
 
 
@@ -76,10 +78,10 @@ class Seer:
 class Part:
     """One side of the evaluation."""
 
-    name: str
+    name: Annotated[str, OneOf(PARTS)]
     values: tuple[Value, ...] = ()
     reason: str = ""            # why it was not measured; "" where it was
-    seconds: float = 0.0
+    seconds: Finite = 0.0
     data: dict[str, Any] = field(default_factory=dict)  # curves and distributions behind the plots, JSON types
 
 
@@ -88,7 +90,7 @@ class Finding:
     """A sentence of the verdict."""
 
     text: str
-    weight: float               # the heavier the earlier
+    weight: Finite              # the heavier the earlier
     level: str                  # "fault", "flaw", "open" where undecided, or "good"
     metric: str = ""
 
@@ -142,7 +144,7 @@ def decode_part(data: dict[str, Any]) -> Part:
     Raises:
         ConfigError: a field is unknown, missing or of the wrong type.
     """
-    return from_dict(Part, {**data, "values": [_restored(value) for value in data.get("values", [])]}, where="part")
+    return from_dict(Part, _completed(data), where="part")
 
 
 def write_report(path: Path, report: Report) -> None:
@@ -176,21 +178,28 @@ def read_report(path: Path) -> Report:
         DataError: there is none, it is damaged, or of another schema.
     """
     file = path / FILE if path.is_dir() else path
-    try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-        schema = data["schema"]
-    except OSError as error:
-        raise DataError(f"There is no report {file} ({error.strerror}). Make one with: python -m tools evaluate "
-                        "-c CHECKPOINT --out FOLDER") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{file} is no report of an evaluation, or cut short. Evaluate again.") from error
-    if schema != SCHEMA:
-        raise DataError(f"{file} has the schema {schema!r}; this release reads {SCHEMA}. Evaluate again with it.")
-    try:
-        parts = tuple(decode_part(part) for part in data["parts"])
-        return dataclasses.replace(from_dict(Report, {**data, "parts": []}, where=file.name), parts=parts)
-    except (ConfigError, AttributeError, KeyError, TypeError) as error:
-        raise DataError(f"{file} is damaged: {error} Evaluate again.") from error
+    if not file.is_file():
+        raise DataError(f"There is no report {file} (No such file or directory). Make one with: python -m tools "
+                        "evaluate -c CHECKPOINT --out FOLDER")
+    with reading(file, DataError, "Evaluate again."):
+        data = read_json(file)
+        if not isinstance(data, dict) or "schema" not in data:
+            raise ConfigError("it is no report of an evaluation.")
+        if data["schema"] != SCHEMA:
+            raise ConfigError(f"it has the schema {brief(data['schema'])}; this release reads {SCHEMA}.")
+        parts = data.get("parts")
+        if not isinstance(parts, list) or len(parts) > len(PARTS):
+            raise ConfigError(f"parts must be a list of at most {len(PARTS)}; got {brief(parts)}.")
+        report = from_dict(Report, {**data, "parts": list(map(_completed, parts))}, where=file.name)
+        for part in report.parts:
+            check_data(part.name, part.data)
+        return report
+
+
+def _completed(part: Any) -> Any:
+    """Return the fields of a part with those of its values that JSON cannot hold."""
+    values = part.get("values") if isinstance(part, dict) else None
+    return {**part, "values": list(map(_restored, values))} if isinstance(values, list) else part
 
 
 def _restored(value: Any) -> Any:
@@ -198,5 +207,5 @@ def _restored(value: Any) -> Any:
     if not isinstance(value, dict):
         raise ConfigError(f"a value must be an object; got {value!r}.")
     pairs = {key: [math.nan if bound is None else bound for bound in value[key]]
-             for key in ("interval", "floor_interval") if value.get(key) is not None}
+             for key in ("interval", "floor_interval") if isinstance(value.get(key), list)}
     return {**value, **pairs, **({"value": math.nan} if value.get("value", 0.0) is None else {})}

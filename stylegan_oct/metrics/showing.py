@@ -23,8 +23,10 @@ def pictures_of(ground: Ground, report: Report, *, show_scans: bool) -> list[Pag
     """
     found = [_samples(ground, report, show_scans)]
     part = report.part("memorisation")
-    if part is not None and not part.reason and show_scans and part.data.get("pairs"):
-        found.append(_pairs(ground, part.data["pairs"][:PAIRS]))
+    known = part.data.get("pairs", []) if part is not None and not part.reason and show_scans else []
+    pairs = [pair for pair in known if pair["row"] < len(ground.fake) and pair["training"] < len(ground.training)]
+    if pairs:
+        found.append(_pairs(ground, pairs[:PAIRS]))
     return found
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from dnnlib.errors import TrainingError
-from dnnlib.logs import append_jsonl, keep_rows
+from dnnlib.logs import append_jsonl, count_of, keep_rows
 from dnnlib.rundir import RunDir
 from stylegan_oct.config import TrainConfig
 from stylegan_oct.training.bar import Bar
@@ -56,7 +56,7 @@ class Monitor:
         self._bar.begin_stage(self._state.nimg)
         self._latest: dict[str, Moments] = {}
         if self._world.is_first:
-            keep_rows(self._run.stats, lambda row: row.get("nimg", 0) <= self._state.nimg)
+            keep_rows(self._run.stats, lambda row: count_of(row, "nimg") <= self._state.nimg)
             self._events = _event_writer(self._run.events, self._state.nimg)
         return self
 

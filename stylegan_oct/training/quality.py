@@ -9,17 +9,19 @@ import os
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
+from dnnlib.config import Count, Finite, Name, from_dict
 from dnnlib.errors import ConfigError
 from dnnlib.files import atomic_write
-from dnnlib.logs import append_jsonl, keep_rows, read_jsonl
+from dnnlib.logs import append_jsonl, count_of, keep_rows, read_jsonl
 from dnnlib.rundir import RunDir
+from dnnlib.stored import brief, is_inside, read_json
 from dnnlib.text import suggest
 from stylegan_oct.config import TrainConfig
 from stylegan_oct.features.detector import DETECTORS, Detector, load_detector
@@ -67,13 +69,13 @@ class Quality:
         self._archive = Path(config.data.path)
         self._best_by = config.save.best_by or config.save.metrics[0]
         self._since: int | None = None  # snapshots since the best; None: to be counted
-        keep_rows(run.metrics, lambda row: row.get("by") != BY or row.get("nimg", 0) <= nimg)
+        keep_rows(run.metrics, lambda row: row.get("by") != BY or count_of(row, "nimg") <= nimg)
 
     @property
     def best_nimg(self) -> int | None:
         """Images shown at the best checkpoint by the chosen metric; None where there is none yet."""
         best = self._best()
-        return None if best is None else int(best["nimg"])
+        return None if best is None else best.nimg
 
     @property
     def exhausted(self) -> bool:
@@ -86,8 +88,8 @@ class Quality:
         best = self.best_nimg
         if best is None:
             return 0
-        since = {row.get("nimg") for row in read_jsonl(self._run.metrics)
-                 if row.get("by") == BY and row.get("nimg", 0) > best}
+        since = {count_of(row, "nimg") for row in read_jsonl(self._run.metrics)
+                 if row.get("by") == BY and count_of(row, "nimg") > best}
         return len(since)
 
     def knows(self, nimg: int) -> bool:
@@ -150,7 +152,7 @@ class Quality:
 
     def _keep_best(self, nimg: int, checkpoint: Path, value: Value) -> None:
         loss, best = _loss(value), self._best()
-        if not math.isfinite(loss) or (best is not None and best["loss"] <= loss):
+        if not math.isfinite(loss) or (best is not None and best.loss <= loss):
             return
         with atomic_write(self._run.best) as file:
             json.dump({"nimg": nimg, "checkpoint": checkpoint.name, "metric": value.metric, "value": value.value,
@@ -163,14 +165,30 @@ class Quality:
             temporary.symlink_to(checkpoint.relative_to(self._run.path), target_is_directory=True)
             os.replace(temporary, link)
 
-    def _best(self) -> dict[str, Any] | None:
+    def _best(self) -> "Best | None":
         """Return what best.json says, if it is by the same metric and its checkpoint is there."""
         try:
-            best: dict[str, Any] = json.loads(self._run.best.read_text(encoding="utf-8"))
-            there = best["metric"] == self._best_by and is_complete(self._run.checkpoints / str(best["checkpoint"]))
-            return best if there and {"nimg", "loss"} <= best.keys() else None
-        except (OSError, ValueError, KeyError, TypeError):
+            best = from_dict(Best, read_json(self._run.best, nan=True))
+        except (OSError, ConfigError):
             return None
+        there = best.metric == self._best_by and is_complete(self._run.checkpoints / best.checkpoint)
+        return best if there else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Best:
+    """What best.json says of the best checkpoint."""
+
+    nimg: Count
+    checkpoint: Name
+    metric: Name
+    value: Finite
+    floor: float | None
+    loss: Finite
+
+    def __post_init__(self) -> None:
+        if not is_inside(self.checkpoint) or "/" in self.checkpoint:
+            raise ConfigError(f"checkpoint must be the name of a folder; got {brief(self.checkpoint)}.")
 
 
 def _loss(value: Value) -> float:

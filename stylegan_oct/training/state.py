@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dnnlib.config import to_dict
+from dnnlib.config import Count, Share, to_dict
 from dnnlib.errors import CheckpointError
+from dnnlib.stored import reading
 from stylegan_oct.augment.controller import AdaController
 from stylegan_oct.augment.pipeline import AugmentPipe
 from stylegan_oct.config import OptimizerConfig, TrainConfig
@@ -25,7 +26,24 @@ from stylegan_oct.training.speckle import Speckle
 from torch_utils import checkpoint
 from torch_utils.ema import ema_beta, update_ema
 from torch_utils.seeding import seed_torch
+from torch_utils.tensor_file import take
 from torch_utils.transfer import fetch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Controller:
+    """What `AdaController.state_dict` returns."""
+
+    p: Share
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counters:
+    """What a checkpoint's meta.json says of how far a run is."""
+
+    nimg: Count
+    augment_p: Share
+    controller: Controller
 
 
 @dataclass
@@ -109,7 +127,7 @@ class State:
         Raises:
             CheckpointError: it is damaged or does not fit.
         """
-        meta = checkpoint.read_meta(path)
+        counters = checkpoint.read_meta(path, Counters)
         for name in ("G", "D", "G_ema"):
             file = path / f"{name}.safetensors"
             checkpoint.load_module(getattr(self, name), checkpoint.read_tensors(file), source=str(file))
@@ -117,13 +135,15 @@ class State:
             tensors = checkpoint.read_tensors(path / f"{name}.safetensors")
             checkpoint.load_optimizer_tensors(optimizer, network, tensors)
         extra = checkpoint.read_tensors(path / "training.safetensors")
-        try:
-            self.pl_mean.copy_(extra["pl_mean"])
-            self.sign_sums.copy_(extra["sign_sums"])
-            self.nimg, self.p = int(meta["nimg"]), float(meta["augment_p"])
-            self.controller.load_state_dict(meta["controller"])
-        except KeyError as error:
-            raise CheckpointError(f"{path} lacks {error}. Use an older checkpoint of the run.") from error
+        with reading(path / "training.safetensors", CheckpointError, "Use an older checkpoint of the run."):
+            self.pl_mean.copy_(take(extra, "pl_mean"))
+            self.sign_sums.copy_(take(extra, "sign_sums", 2))
+        self.go_on_from(counters)
+
+    def go_on_from(self, counters: Counters) -> None:
+        """Take over the image count and the strength of augmentation of a checkpoint."""
+        self.nimg, self.p = counters.nimg, counters.augment_p
+        self.controller.load_state_dict({"p": counters.controller.p})
 
 
 def create_state(config: TrainConfig, device: torch.device, data_source: str,

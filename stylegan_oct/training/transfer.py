@@ -8,10 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from dnnlib.errors import CheckpointError
+from dnnlib.stored import reading
 from stylegan_oct.model import DISCRIMINATOR_FILE, find_generator, read_info
+from stylegan_oct.networks.generator import Generator
 from stylegan_oct.training.preserve import draw_the_picture_below, judge_the_picture_below, widened
-from stylegan_oct.training.state import State
-from torch_utils.checkpoint import load_module, read_meta, read_tensors
+from stylegan_oct.training.state import Counters, State
+from torch_utils.checkpoint import load_module, load_network, read_meta, read_tensors
+from torch_utils.tensor_file import take
 
 
 @dataclass
@@ -43,9 +46,7 @@ def grow_from(state: State, checkpoint: Path) -> TransferReport:
         CheckpointError: it is damaged, or nothing of it fits.
     """
     report = start_from(state, checkpoint)
-    meta = read_meta(checkpoint)
-    state.nimg, state.p = int(meta["nimg"]), float(meta["augment_p"])
-    state.controller.load_state_dict(meta["controller"])
+    state.go_on_from(read_meta(checkpoint, Counters))
     return report
 
 
@@ -62,7 +63,8 @@ def start_from(state: State, source: Path) -> TransferReport:
     file = find_generator(source)
     info, data = read_info(file), state.config.data
     report = TransferReport()
-    fits = _transfer(state.G_ema, read_tensors(file), info.classes, data.classes, "G", report)
+    G = load_network(lambda: Generator(**info.options), file)
+    fits = _transfer(state.G_ema, G.state_dict(), info.classes, data.classes, "G", report)
     if not fits:
         raise CheckpointError(f"No layer of {file} fits this network. Choose a preset with the same channel_base, or "
                               "another checkpoint to start from.")
@@ -77,9 +79,13 @@ def start_from(state: State, source: Path) -> TransferReport:
     tensors = read_tensors(discriminator)
     _transfer(state.D, tensors, info.classes, data.classes, "D", report)
     prefix = f"b{info.resolution}.fromrgb."
-    entry = {name.removeprefix(prefix): tensor.to(state.pl_mean) for name, tensor in tensors.items()
-             if name.startswith(prefix)}
-    if grows and {"weight", "bias"} <= entry.keys() and judge_the_picture_below(state.D, info.resolution, entry):
+    entry = {}
+    if grows and {f"{prefix}weight", f"{prefix}bias"} <= tensors.keys():
+        with reading(discriminator, CheckpointError, "Use another checkpoint, or remove the file."):
+            weight = take(tensors, f"{prefix}weight", None, None, 1, 1)
+            bias = take(tensors, f"{prefix}bias", weight.shape[0])
+        entry = {"weight": weight.to(state.pl_mean), "bias": bias.to(state.pl_mean)}
+    if entry and judge_the_picture_below(state.D, info.resolution, entry):
         report.notes.append(f"D begins with the judgement of {info.resolution} px")
     return report
 
@@ -106,20 +112,33 @@ def _fit(name: str, old: Tensor, own: Tensor, old_classes: Sequence[str], new_cl
     """Return the old tensor in the shape of the new one, or None where that makes no sense."""
     if name.endswith("mapping.embed.weight") or name.endswith("w_avg_class"):
         axis = 1 if name.endswith("weight") else 0
-        if old.shape[1 - axis] != own.shape[1 - axis]:
+        if (old.ndim != 2 or old.shape[1 - axis] != own.shape[1 - axis] or old.shape[axis] != len(old_classes)
+                or not old_classes):
             return None
         return _match_classes(old, axis, old_classes, new_classes)
     if old.shape == own.shape:
         return old
-    is_rgb = "torgb" in name or "fromrgb" in name
-    if is_rgb and old.ndim == own.ndim:
-        for axis in range(own.ndim):
-            others_equal = old.shape[:axis] + old.shape[axis + 1:] == own.shape[:axis] + own.shape[axis + 1:]
-            if others_equal and {old.shape[axis], own.shape[axis]} == {1, 3}:
-                value = old.mean(dim=axis, keepdim=True).expand_as(own)
-                # A grey image must look the same to D: the sum over c inputs is scaled by 1 / sqrt(c) at run time.
-                return value * (old.shape[axis] / own.shape[axis]) ** 0.5 if "fromrgb" in name else value
+    if old.ndim == own.ndim and (value := of_channels(name, old, own.shape)) is not None:
+        return value
     return widened(name, old, own, is_generator=is_generator)
+
+
+def of_channels(name: str, old: Tensor, shape: Sequence[int]) -> Tensor | None:
+    """Return a tensor of toRGB or fromRGB for one channel in place of three or the reverse; None of any other.
+
+    Args:
+        name: of the tensor.
+        old: as it is.
+        shape: as it shall be, with as many axes.
+    """
+    if "torgb" in name or "fromrgb" in name:
+        for axis, (before, after) in enumerate(zip(old.shape, shape, strict=True)):
+            others_equal = [*old.shape[:axis], *old.shape[axis + 1:]] == [*shape[:axis], *shape[axis + 1:]]
+            if others_equal and {before, after} == {1, 3}:
+                value = old.mean(dim=axis, keepdim=True).expand(*shape)
+                # A grey image must look the same to D: the sum over c inputs is scaled by 1 / sqrt(c) at run time.
+                return value * (before / after) ** 0.5 if "fromrgb" in name else value
+    return None
 
 
 def _match_classes(old: Tensor, axis: int, old_classes: Sequence[str], new_classes: Sequence[str]) -> Tensor:

@@ -204,15 +204,15 @@ def test_loading_names_what_is_missing_unexpected_or_of_another_shape() -> None:
 
 def test_damaged_files_and_other_formats_are_named(tmp_path: Path) -> None:
     (tmp_path / "G.safetensors").write_bytes(b"not safe")
-    with pytest.raises(CheckpointError, match="cannot be read"):
+    with pytest.raises(CheckpointError, match="G.safetensors is damaged.*header must fit"):
         checkpoint.read_tensors(tmp_path / "G.safetensors")
     with pytest.raises(CheckpointError, match="cannot be read"):
         checkpoint.read_header(tmp_path / "absent.safetensors")
     with pytest.raises(CheckpointError, match="no complete checkpoint"):
-        checkpoint.read_meta(tmp_path)
+        checkpoint.read_meta(tmp_path, checkpoint.Listing)
     (tmp_path / "meta.json").write_text(json.dumps({"format": 99}))
     with pytest.raises(CheckpointError, match="another format"):
-        checkpoint.read_meta(tmp_path)
+        checkpoint.read_meta(tmp_path, checkpoint.Listing)
 
 
 def test_one_process_reduces_to_itself() -> None:

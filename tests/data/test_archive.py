@@ -141,7 +141,7 @@ def test_an_image_of_another_size_is_named(tmp_path):
     path = write_foreign(tmp_path / "a.zip", None)
     with zipfile.ZipFile(path, "a") as file:
         file.writestr("00000/img00000003.png", encode_png(np.zeros((4, 4), np.uint8)))
-    with pytest.raises(DataError, match=r"img00000003\.png in .* is uint8 \[4, 4\].*\[8, 8\]"):
+    with pytest.raises(DataError, match=r"img00000003\.png in .* is grey \[4, 4\].*\[8, 8\]"):
         ArchiveDataset(path)[3]
 
 

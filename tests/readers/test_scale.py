@@ -230,7 +230,11 @@ def test_a_projection_is_made_anew_when_the_same_pixels_come_with_another_scale(
     other = next(iter(load_targets(_saved(tmp_path, 2.0), "all", Preprocess(resolution=32))))
     engine = SimpleNamespace(manner=lambda: {"space": "w"})
     task, changed = Task(target, None), Task(other, None)
-    facts = {"manner": {"space": "w", "class": None}, "um_per_px": list(target.um_per_px)}
+    marker = dict.fromkeys(("scan", "projected", "difference", "error", "reason", "beyond_error"))
+    facts = {"scan": task.key, "number": 1, "class": "", "space": "w", "distance": 0.5, "distances_of_the_classes": {},
+             "percentile_among_samples": None, "percentile_among_held_out": None, "psnr": 20.0, "ssim": 0.5, "mse": 0.1,
+             "biomarkers": dict.fromkeys(NAMES, marker), "notes": [], "derived_from_patient": True,
+             "manner": {"space": "w", "class": None}, "um_per_px": list(target.um_per_px)}
     (tmp_path / f"private-projection-{task.key}.json").write_text(json.dumps(facts))
     assert read_facts(tmp_path, task, engine) == facts
     assert task.key == changed.key and read_facts(tmp_path, changed, engine) is None

@@ -23,6 +23,7 @@ from dnnlib.logs import read_jsonl
 from stylegan_oct.config import TrainConfig
 from stylegan_oct.data.archive import Archive
 from stylegan_oct.training import launch, loop, monitor, steps
+from stylegan_oct.training.state import Counters
 from torch_utils import checkpoint
 from torch_utils.distributed import World
 
@@ -39,8 +40,7 @@ def assert_same(first: Path, second: Path) -> None:
     one, two = tensors(first), tensors(second)
     assert one.keys() == two.keys() and len(one) > 50
     assert [name for name in one if not torch.equal(one[name], two[name])] == []
-    for key in ("nimg", "augment_p", "controller"):
-        assert checkpoint.read_meta(first)[key] == checkpoint.read_meta(second)[key]
+    assert checkpoint.read_meta(first, Counters) == checkpoint.read_meta(second, Counters)
 
 
 def kill_after(monkeypatch: pytest.MonkeyPatch, calls: int) -> None:

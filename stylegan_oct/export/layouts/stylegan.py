@@ -9,9 +9,10 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, zip_longest
 from pathlib import Path
 
+from dnnlib.errors import DataError
 from stylegan_oct.data.archive import SYNTHETIC, ArchiveWriter, image_name
 from stylegan_oct.export.layouts.base import complete_parts, part_file
 from stylegan_oct.export.layouts.tars import Tar, read_tar
@@ -46,7 +47,10 @@ class StyleGan:
                                        for part in complete_parts(self._out))
         with contextlib.ExitStack() as stack:
             zips: dict[str, ArchiveWriter] = {}
-            for item, png in zip(rows(), pictures, strict=True):
+            for item, png in zip_longest(rows(), pictures):
+                if item is None or png is None or (shape.classes and item.label_id >= len(shape.classes)):
+                    raise DataError(f"The rows and the pictures of {self._out} do not match. Remove the export's "
+                                    "folder and export anew.")
                 if item.split not in zips:
                     zips[item.split] = stack.enter_context(ArchiveWriter(
                         self._out / _zip_name(item.split), resolution=shape.resolution, channels=shape.channels,

@@ -10,6 +10,11 @@ from typing import Self
 
 from dnnlib.errors import DataError
 from dnnlib.files import atomic_path
+from dnnlib.stored import brief, brief_error
+
+LARGEST = 64 * 2**20  # bytes of a picture
+# What a tar can fail with where the bytes are not what they should be.
+BAD_TAR = (tarfile.TarError, OSError, EOFError, ValueError, KeyError, IndexError, OverflowError, MemoryError)
 
 
 class Tar:
@@ -44,10 +49,21 @@ def read_tar(path: Path) -> Iterator[bytes]:
         DataError: it is damaged.
     """
     try:
-        with tarfile.open(path) as tar:
+        with tarfile.open(path, "r:") as tar:
             for info in tar:
-                member = tar.extractfile(info)
-                assert member is not None, info.name
-                yield member.read()
-    except tarfile.TarError as error:
-        raise DataError(f"{path} is damaged ({error}). Remove the export's folder and export anew.") from error
+                yield read_member(tar, info)
+    except BAD_TAR as error:
+        raise DataError(f"{path} is damaged ({brief_error(error)}). Remove the export's folder and export "
+                        "anew.") from error
+
+
+def read_member(tar: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
+    """Return a file of a tar, as `Tar` writes them: plain and whole.
+
+    Raises:
+        BAD_TAR: it is something else, such as a link or a file with holes, or longer than LARGEST.
+    """
+    stream = tar.extractfile(info) if info.isreg() and not info.issparse() and info.size <= LARGEST else None
+    if stream is None:
+        raise ValueError(f"{brief(info.name)} is no plain file of at most {LARGEST} bytes")
+    return stream.read()

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -11,8 +12,10 @@ from numpy.typing import NDArray
 from safetensors.torch import save
 from torch import Tensor
 
-from dnnlib.errors import CheckpointError, ConfigError, DataError
+from dnnlib.config import Finite, Hash, Name, Names, from_texts
+from dnnlib.errors import ConfigError, DataError
 from dnnlib.files import atomic_write
+from dnnlib.stored import brief, reading
 from stylegan_oct.data.archive import SYNTHETIC
 from stylegan_oct.data.preprocess import resample, to_grey
 from stylegan_oct.features.detector import Detector, load_detector
@@ -23,8 +26,8 @@ from stylegan_oct.latent.library import Library
 from stylegan_oct.latent.looks import archive_looks, look
 from stylegan_oct.latent.neighbours.index import ExactIndex
 from stylegan_oct.model import OctGenerator
-from torch_utils.checkpoint import read_header, read_tensors
 from torch_utils.images import to_pictures
+from torch_utils.tensor_file import check_numbers, load_header, load_tensors, take
 
 KIND = "stylegan_oct atlas"
 SPACES = ("w", "features")
@@ -178,29 +181,51 @@ def save_atlas(path: Path, atlas: Atlas) -> None:
         raise DataError(f"Cannot write {path}: {error.strerror}. Choose another place with --out.") from error
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Header:
+    kind: Literal["stylegan_oct atlas"]
+    format: Literal["1"]
+    checkpoint_sha256: Hash
+    psi: Finite
+    detector: Name
+    classes: Names
+    maps: dict[Name, reducers.Facts]
+
+    def __post_init__(self) -> None:
+        if set(self.maps) != set(SPACES):
+            raise ConfigError(f"maps must tell of {' and '.join(SPACES)}; got {brief(list(self.maps))}.")
+
+
 def load_atlas(path: Path) -> Atlas:
     """Return an atlas from its file.
 
     Raises:
         DataError: it is missing or something else.
     """
-    try:
-        header, tensors = read_header(path), read_tensors(path)
-    except CheckpointError as error:
-        raise DataError(f"{path} holds no atlas: {error}") from error
-    if header.get("kind") != KIND or header.get("format") != "1":
-        raise DataError(f"{path} holds no atlas. Give an atlas.safetensors written by: python -m tools atlas")
-    values = _below(tensors, "values/")     # a file sorts them by name
-    maps = {}
-    for space, facts in json.loads(header["maps"]).items():
-        own = _below(tensors, f"{space}/")
-        maps[space] = Map(reducers.from_tensors(facts, own), own["vectors"], own["places"], own["nearest"],
-                          facts["trustworthiness"])
-    return Atlas(checkpoint_sha256=header["checkpoint_sha256"], psi=json.loads(header["psi"]),
-                 detector=header["detector"], classes=tuple(json.loads(header["classes"])), labels=tensors["labels"],
-                 seeds=tensors["seeds"], thumbnails=tensors["thumbnails"].numpy(),
-                 values={name: values[name].numpy() for name in NAMES if name in values},
-                 centre=tensors["centre"], maps=maps)
+    with reading(path, DataError, "It holds no atlas; give an atlas.safetensors written by: python -m tools atlas"):
+        header, tensors = from_texts(_Header, load_header(path).texts), load_tensors(path)
+        labels = take(tensors, "labels", None, whole=True)
+        n = len(labels)
+        seeds = take(tensors, "seeds", n, whole=True)
+        thumbnails = take(tensors, "thumbnails", n, None, None, whole=True)
+        if thumbnails.dtype != torch.uint8 or thumbnails.shape[1] != thumbnails.shape[2]:
+            raise ConfigError(f"thumbnails must be uint8 [{n}, T, T]; got {thumbnails.dtype} {list(thumbnails.shape)}.")
+        check_numbers(labels, max(len(header.classes), 1), "labels")
+        check_numbers(seeds, 2**32, "seeds")
+        values = {name: take(tensors, f"values/{name}", n, finite=False) for name in NAMES
+                  if f"values/{name}" in tensors}
+        maps = {space: _load_map(_below(tensors, f"{space}/"), header.maps[space], n) for space in SPACES}
+        centre = take(tensors, "centre", maps["features"].vectors.shape[1])
+    return Atlas(checkpoint_sha256=header.checkpoint_sha256, psi=header.psi, detector=header.detector,
+                 classes=header.classes, labels=labels, seeds=seeds, thumbnails=thumbnails.numpy(),
+                 values={name: value.numpy() for name, value in values.items()}, centre=centre, maps=maps)
+
+
+def _load_map(own: Mapping[str, Tensor], facts: reducers.Facts, n: int) -> Map:
+    vectors, places = take(own, "vectors", n, None), take(own, "places", n, 2)
+    nearest = take(own, "nearest", n, NEAREST, whole=True)
+    check_numbers(nearest, n, "nearest")
+    return Map(reducers.from_tensors(facts, own), vectors, places, nearest, facts.trustworthiness)
 
 
 def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

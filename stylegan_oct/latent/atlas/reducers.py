@@ -3,18 +3,33 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any, Literal, Protocol, Self
+from typing import Annotated, Literal, Protocol, Self
 
 import torch
 from torch import Tensor
 
+from dnnlib.config import Finite, Within
 from dnnlib.errors import ConfigError
 from stylegan_oct.latent.neighbours.index import ExactIndex
+from torch_utils.tensor_file import take
 
 Method = Literal["umap", "pca"]
 
 ROOM = 1.25     # between the middles of two groups, in the sum of their radii
 BLOCK = 512     # rows of a matrix of distances at once
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What a file says of a map; the method decides which of the parameters count."""
+
+    method: Method
+    trustworthiness: Finite
+    explained_x: Finite = 0.0   # shares of the variance
+    explained_y: Finite = 0.0
+    neighbours: Annotated[int, Within(1, 2**20)] = 1
+    min_dist: Finite = 0.0
+    seed: int = 0
 
 
 class Reducer(Protocol):
@@ -159,11 +174,19 @@ def check_method(method: Method) -> None:
                           "Or take the map that needs nothing more: --method pca")
 
 
-def from_tensors(facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Reducer:
-    """Return a map from its facts and its tensors, with `vectors` and `places` among them."""
-    if facts["method"] == "pca":
-        return Pca(tensors["mean"], tensors["components"], (facts["explained_x"], facts["explained_y"]))
-    return Umap(tensors["vectors"], tensors["places"], facts["neighbours"], facts["min_dist"], facts["seed"])
+def from_tensors(facts: Facts, tensors: Mapping[str, Tensor]) -> Reducer:
+    """Return a map from its facts and its tensors, with `vectors` and `places` among them.
+
+    Raises:
+        ConfigError: a tensor is missing or does not fit.
+    """
+    count, width = take(tensors, "vectors", None, None).shape
+    if facts.method == "pca":
+        return Pca(take(tensors, "mean", width), take(tensors, "components", 2, width),
+                   (facts.explained_x, facts.explained_y))
+    if facts.neighbours > count:
+        raise ConfigError(f"neighbours must be at most the {count} vectors; got {facts.neighbours}.")
+    return Umap(tensors["vectors"], tensors["places"], facts.neighbours, facts.min_dist, facts.seed)
 
 
 def memberships(distances: Tensor) -> Tensor:

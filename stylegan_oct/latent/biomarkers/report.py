@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnnlib.errors import DataError
+from dnnlib.escape import csv_cells
 from dnnlib.files import atomic_write
 from dnnlib.pictures import Picture, save_png, synthetic_text
 from stylegan_oct.data.archive import SYNTHETIC, Archive
@@ -22,7 +23,7 @@ from stylegan_oct.data.readers.scan import read_scans
 from stylegan_oct.latent.biomarkers.lines import draw_lines
 from stylegan_oct.latent.biomarkers.measure import BATCH, NAMES, default_um_per_px, measure
 from stylegan_oct.latent.intake import assumed_scale, assumed_scale_of, pixel_size
-from stylegan_oct.sampling import Sample
+from stylegan_oct.sampling import Sample, picture_name
 
 DRAWN_WIDTH = 512    # pixels, at least, of the longer side of the pictures with lines
 VARYING = "the scale of the training data differs from scan to scan; that of a whole scan of 20 degrees is assumed"
@@ -76,7 +77,7 @@ def from_samples(samples: Iterable[Sample], preprocess: Preprocess,
     known = um_per_px or pixel_size(preprocess)
     for sample in samples:
         picture = _grey(sample.picture)
-        name = f"synthetic-{sample.class_name}-seed{sample.seed:05d}".replace("--", "-")
+        name = picture_name(sample)
         yield Subject(name, sample.class_name, picture, np.ones(picture.shape, bool),
                       known or default_um_per_px(*picture.shape), True, () if known else (VARYING,))
 
@@ -157,9 +158,9 @@ def measure_all(subjects: Iterable[Subject], progress: Callable[[int], object] =
 def save(results: Sequence[Measured], out: Path) -> None:
     """Write biomarkers.csv and the pictures with their lines, `NAME-lines.png`."""
     with atomic_write(out / "biomarkers.csv") as file:
-        writer = csv.DictWriter(file, list(results[0].row()), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(result.row() for result in results)
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(results[0].row())
+        writer.writerows(csv_cells(result.row().values()) for result in results)
     for result in results:
         if result.drawn is not None:
             text = synthetic_text("biomarkers", **{"class": result.class_name}) if result.synthetic else {}

@@ -1,24 +1,27 @@
 """Directions in w, and the file that holds them: safetensors with a JSON header, tied to one generator."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from dnnlib.errors import CheckpointError, ConfigError, DataError
+from dnnlib.config import Finite, Hash, Name, Within, from_dict, from_texts
+from dnnlib.errors import ConfigError, DataError
 from dnnlib.files import atomic_write
+from dnnlib.stored import brief, is_inside, reading
 from dnnlib.text import suggest
 from stylegan_oct.model import OctGenerator
-from torch_utils.checkpoint import read_header, read_tensors
+from torch_utils.tensor_file import load_header, load_tensors, take
 
 Kind = Literal["pca", "sefa", "boundary", "regression"]
 
 KIND = "stylegan_oct directions"
+MAKE = "give a directions.safetensors written by: python -m tools directions"
 _STEP, _READOUT = "/step", "/readout"
 
 
@@ -71,6 +74,36 @@ class Direction:
         return moved
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Entry:
+    """What the header says of one direction."""
+
+    name: Name
+    kind: Kind
+    class_name: Name
+    layers: tuple[int, int]
+    unit: str
+    constant: Finite | None
+    orthogonal_to: tuple[Name, ...]
+
+    def __post_init__(self) -> None:
+        if not is_inside(self.name) or "/" in self.name:  # it names the files of what is drawn
+            raise ConfigError(f"name must be a word; got {brief(self.name)}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Header:
+    kind: Literal["stylegan_oct directions"]
+    format: Literal["1"]
+    checkpoint_sha256: Hash
+    directions: Annotated[tuple[dict[str, Any], ...], Within(0, 100_000)]
+
+    def __post_init__(self) -> None:
+        names = [entry.get("name") for entry in self.directions]
+        if any(name in names[:place] for place, name in enumerate(names)):
+            raise ConfigError("directions must have different names.")
+
+
 def save_directions(path: Path, directions: Iterable[Direction], *, checkpoint_sha256: str) -> None:
     """Write directions of the generator with this hash, in their order.
 
@@ -101,27 +134,32 @@ def load_directions(path: Path, G: OctGenerator) -> list[Direction]:
     Raises:
         DataError: the file is missing, holds something else, or belongs to another generator.
     """
-    try:
-        header, tensors = read_header(path), read_tensors(path)
-    except CheckpointError as error:
-        raise DataError(f"{path} holds no directions: {error}") from error
-    if header.get("kind") != KIND or header.get("format") != "1":
-        raise DataError(f"{path} holds no directions. Give a directions.safetensors written by: "
-                        "python -m tools directions")
-    if header["checkpoint_sha256"] != G.info.sha256:
-        raise DataError(f"The directions in {path} belong to another generator (checkpoint "
-                        f"{header['checkpoint_sha256'][:12]}, not {G.info.sha256[:12]}). Give that one with "
-                        "--checkpoint, or find directions anew: python -m tools directions")
-    directions = []
-    for entry in json.loads(header["directions"]):
-        name = entry["name"]
-        readout = None if entry["constant"] is None else Readout(weight=tensors[name + _READOUT],
-                                                                 constant=entry["constant"])
-        directions.append(Direction(
-            name=name, kind=entry["kind"], class_name=entry["class"], layers=tuple(entry["layers"]),
-            unit=entry["unit"], step=tensors[name + _STEP], readout=readout,
-            orthogonal_to=tuple(entry["orthogonal_to"])))
-    return directions
+    with reading(path, DataError, f"It holds no directions; {MAKE}"):
+        header, tensors = from_texts(_Header, load_header(path).texts), load_tensors(path)
+        if header.checkpoint_sha256 == G.info.sha256:
+            return [_direction(entry, tensors, G) for entry in header.directions]
+    raise DataError(f"The directions in {path} belong to another generator (checkpoint "
+                    f"{header.checkpoint_sha256[:12]}, not {G.info.sha256[:12]}). Give that one with "
+                    "--checkpoint, or find directions anew: python -m tools directions")
+
+
+def _direction(entry: Mapping[str, Any], tensors: Mapping[str, Tensor], G: OctGenerator) -> Direction:
+    """Return one direction of a file.
+
+    Raises:
+        ConfigError: it is damaged, or does not fit the generator.
+    """
+    found = from_dict(_Entry, {"class_name" if key == "class" else key: value for key, value in entry.items()},
+                      where="direction")
+    first, last = found.layers
+    if not 0 <= first <= last < G.network.num_ws:
+        raise ConfigError(f"layers of {found.name} must lie between 0 and {G.network.num_ws - 1}; got {first}-{last}.")
+    width = G.network.w_dim
+    readout = None if found.constant is None else Readout(weight=take(tensors, found.name + _READOUT, width),
+                                                          constant=found.constant)
+    return Direction(name=found.name, kind=found.kind, class_name=found.class_name, layers=found.layers,
+                     unit=found.unit, step=take(tensors, found.name + _STEP, width), readout=readout,
+                     orthogonal_to=found.orthogonal_to)
 
 
 def pick(directions: Iterable[Direction], name: str) -> Direction:

@@ -4,17 +4,21 @@ A generator's own samples can be recovered; how far a projection stays from them
 distance lies beyond all of them, and beyond those of held-out scans, is outside what the generator knows.
 """
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from dnnlib.errors import DataError
+from dnnlib.config import Finite, from_dict
+from dnnlib.errors import ConfigError, DataError
 from dnnlib.files import atomic_write
+from dnnlib.stored import read_json
 from stylegan_oct.data.archive import Archive
 from stylegan_oct.data.dataset import ArchiveDataset
 from stylegan_oct.latent.projection.engine import Engine
@@ -32,9 +36,13 @@ Progress = Callable[[int, int, str], object]
 class Calibration:
     """Distances of known pictures, in one manner of projecting."""
 
-    samples: list[float]      # of the generator's own samples, sorted
-    recovered: float | None   # median |w found - w true| over the spread of w, for the samples
-    held_out: list[float]     # of held-out scans, sorted; empty where there are none
+    samples: list[Finite]      # of the generator's own samples, sorted
+    recovered: Finite | None   # median |w found - w true| over the spread of w, for the samples
+    held_out: list[Finite]     # of held-out scans, sorted; empty where there are none
+
+    def __post_init__(self) -> None:
+        if any(list(known) != sorted(known) for known in (self.samples, self.held_out)):
+            raise ConfigError("distances of a calibration must rise.")
 
     def recovery(self) -> dict[str, float | int | None]:
         """Return how well the generator's own samples were found again: number, median distance, error of w."""
@@ -45,6 +53,12 @@ class Calibration:
         """Return which share, in percent, of samples and of held-out scans is nearer than `distance`."""
         return {name: 100 * float(np.searchsorted(known, distance)) / len(known) if known else None
                 for name, known in (("among_samples", self.samples), ("among_held_out", self.held_out))}
+
+
+@dataclass(frozen=True)
+class _Stored:
+    manner: dict[str, Any]
+    calibration: Calibration
 
 
 def usual_count(engine: Engine) -> int:
@@ -74,10 +88,8 @@ def calibrate(engine: Engine, held_out: Path | None, *, count: int | None = None
               "held_out": None if dataset is None else [dataset.fingerprint, dataset.split]}
     file = cache / f"calibration-{hashlib.sha256(json.dumps(manner, sort_keys=True).encode()).hexdigest()[:12]}.json"
     if file.exists():
-        try:
-            return Calibration(**json.loads(file.read_text(encoding="utf-8"))["calibration"])
-        except (OSError, ValueError, KeyError, TypeError):
-            pass    # damaged: measured again
+        with contextlib.suppress(OSError, ConfigError):  # damaged: measured again
+            return from_dict(_Stored, read_json(file)).calibration
     samples, recovered = _samples(engine, count, progress)
     scans = [] if dataset is None else _scans(engine, dataset, count, progress)
     result = Calibration(sorted(samples), recovered, sorted(scans))

@@ -6,22 +6,27 @@ w itself fails: many w draw the same picture.
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, one_hot
 
+from dnnlib.config import Hash, Name, from_texts
 from dnnlib.errors import CheckpointError, ConfigError
 from dnnlib.files import atomic_write
+from dnnlib.stored import reading
 from stylegan_oct.features.detector import Detector
 from stylegan_oct.features.perceptual import PerceptualDistance
 from stylegan_oct.latent.classspace import ClassSpace, fit_class_space
 from stylegan_oct.latent.projection.objective import Objective
 from stylegan_oct.model import OctGenerator
-from torch_utils.checkpoint import load_module, read_header, read_tensors
+from torch_utils.checkpoint import load_module, read_tensors
 from torch_utils.images import to_uint8, to_unit
+from torch_utils.tensor_file import load_header
 
 KIND = "stylegan_oct encoder"
 WIDTH = 1024
@@ -117,6 +122,14 @@ def train_encoder(G: OctGenerator, detector: Detector, *, steps: int, batch: int
     return encoder.eval().requires_grad_(False), distances
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Header:
+    kind: Literal["stylegan_oct encoder"]
+    format: Literal["1"]
+    checkpoint_sha256: Hash
+    detector: tuple[Name, Hash]
+
+
 def save_encoder(path: Path, encoder: Encoder, G: OctGenerator) -> None:
     """Write an encoder with what it belongs to.
 
@@ -140,11 +153,9 @@ def load_encoder(path: Path, G: OctGenerator, detector: Detector) -> Encoder:
     Raises:
         CheckpointError: it is missing, something else, or belongs to another generator or detector.
     """
-    header = read_header(path)
-    if header.get("kind") != KIND or header.get("format") != "1":
-        raise CheckpointError(f"{path} is no encoder. Make one with: python -m tools train-encoder")
-    if (header["checkpoint_sha256"] != G.info.sha256
-            or json.loads(header["detector"]) != [detector.name, detector.sha256]):
+    with reading(path, CheckpointError, "It is no encoder; make one with: python -m tools train-encoder"):
+        header = from_texts(_Header, load_header(path).texts)
+    if (header.checkpoint_sha256, *header.detector) != (G.info.sha256, detector.name, detector.sha256):
         raise CheckpointError(f"{path} was trained for another generator or detector. Train one for this generator "
                               "with: python -m tools train-encoder")
     encoder = Encoder(detector, fit_class_space(G, samples=2), G.info.channels)

@@ -18,13 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from dnnlib.errors import DataError
+from dnnlib.config import Finite, Name, from_dict
+from dnnlib.errors import ConfigError, DataError
+from dnnlib.escape import csv_cells
 from dnnlib.files import atomic_write
 from dnnlib.pictures import Picture, encode_png, synthetic_text
+from dnnlib.stored import read_json
 from stylegan_oct.data.privacy import write_private
 from stylegan_oct.latent.biomarkers.lines import draw_lines
 from stylegan_oct.latent.biomarkers.measure import NAMES, UNITS, Measurements, errors_at, measure
-from stylegan_oct.latent.codes import save_codes
+from stylegan_oct.latent.codes import Space, save_codes
 from stylegan_oct.latent.intake import Target
 from stylegan_oct.latent.projection.calibration import Calibration
 from stylegan_oct.latent.projection.engine import Engine, Result
@@ -62,15 +65,50 @@ def _stem(task: Task) -> str:
     return f"{'private' if task.patient else 'simulated'}-{{}}-{task.key}"
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Biomarker:
+    scan: Finite | None
+    projected: Finite | None
+    difference: Finite | None
+    error: Finite | None
+    reason: str | None
+    beyond_error: bool | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Known:
+    """What is told of a projection that was read back."""
+
+    scan: Name
+    number: int
+    space: Space
+    distance: Finite
+    distances_of_the_classes: dict[Name, Finite]
+    percentile_among_samples: Finite | None
+    percentile_among_held_out: Finite | None
+    psnr: Finite | None
+    ssim: Finite
+    mse: Finite
+    biomarkers: dict[Name, _Biomarker]
+    notes: list[str]
+    derived_from_patient: bool
+    manner: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        if set(self.biomarkers) != set(NAMES):
+            raise ConfigError("biomarkers must be those of this release.")
+
+
 def read_facts(out: Path, task: Task, engine: Engine) -> dict[str, Any] | None:
     """Return the facts of a scan that was projected before in the same manner, or None."""
     try:
-        facts = json.loads((out / (_stem(task).format("projection") + ".json")).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        facts: dict[str, Any] = read_json(out / (_stem(task).format("projection") + ".json"), nan=True)
+        found = from_dict(_Known, facts, strict=False)
+    except (OSError, ConfigError):
         return None
-    same = (isinstance(facts, dict) and facts.get("manner") == _manner(task, engine) and
-            facts.get("um_per_px") == list(task.target.um_per_px))  # the same pixels may come with another scale
-    return facts if same else None
+    same = (found.scan, found.manner) == (task.key, _manner(task, engine))
+    # The same pixels may come with another scale, at which the numbers are others.
+    return facts if same and facts.get("um_per_px") == list(task.target.um_per_px) else None
 
 
 def _manner(task: Task, engine: Engine) -> dict[str, Any]:
@@ -259,7 +297,7 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     writer.writerow([*columns, *(f"{name}_{part}" for name, part in parts), "notes"])
     for row in rows:
         measured = [row["biomarkers"][name][part] for name, part in parts]
-        writer.writerow([*(row[column] for column in columns), *measured, "; ".join(row["notes"])])
+        writer.writerow(csv_cells([*(row[column] for column in columns), *measured, "; ".join(row["notes"])]))
     try:
         _write(path, buffer.getvalue().encode(), any(row["derived_from_patient"] for row in rows))
     except OSError as error:
