@@ -71,6 +71,9 @@ def test_a_compression_without_decoder_is_named(tmp_path, monkeypatch):
     ({"PixelData": None}, "holds no frames"),
     ({"BurnedInAnnotation": "YES"}, "has text burned into its pixels"),
     ({"NumberOfFrames": 10**9}, "fewer pixels than its header says"),
+    ({"NumberOfFrames": None}, "more pixels than its header says"),
+    ({"Columns": 95}, "more pixels than its header says"),
+    ({"Rows": 63}, "more pixels than its header says"),
     ({"Rows": 4}, "has frames of 96 x 4 pixels"),
     ({"Rows": None}, "is no DICOM, or damaged"),
 ])

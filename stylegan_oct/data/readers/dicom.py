@@ -122,6 +122,8 @@ def _check(dataset: "Dataset") -> Layout:
         _check_fragments(dataset.PixelData, frames, size)
     elif len(dataset.PixelData) < size * frames:
         raise Refusal("is damaged or cut short: there are fewer pixels than its header says")
+    elif len(dataset.PixelData) >= size * frames + size // rows:  # a row: sheared, were it read
+        raise Refusal("is damaged: there are more pixels than its header says")
     return layout
 
 

@@ -92,7 +92,7 @@ def from_archive(path: Path, um_per_px: tuple[float, float] | None, limit: int) 
         picture = _grey(archive.read_pixels(name))
         scale = um_per_px or assumed_scale_of(rows.get(name, {}), archive.resolution)
         yield Subject(Path(name).stem, archive.classes[label] if archive.classes else "", *_mended(picture, None),
-                      scale, split == SYNTHETIC, (ASSUMED,) if rows and um_per_px is None else ())
+                      scale, split == SYNTHETIC, (ASSUMED,) if archive.source == "scans" and um_per_px is None else ())
 
 
 def from_scans(paths: Sequence[Path], um_per_px: tuple[float, float] | None, limit: int) -> Iterator[Subject]:
