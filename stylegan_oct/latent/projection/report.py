@@ -56,8 +56,12 @@ class Task:
 
     @property
     def key(self) -> str:
-        """Eight digits of the hash of the pixels: they name the files, since the scan's own name may tell a person."""
+        """Eight digits of the hash of the pixels: they name the files, since the scan's own name may tell a person.
+
+        A scale that the file tells counts, too: the same pixels are measured otherwise with another.
+        """
         data = self.target.pixels.tobytes() + self.target.valid.tobytes()
+        data += b"" if self.target.scale_assumed else repr(self.target.um_per_px).encode()
         return hashlib.sha256(data).hexdigest()[:8]
 
 
