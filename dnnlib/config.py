@@ -150,10 +150,10 @@ def parse_setting(text: str) -> tuple[str, Any]:
     """
     path, equals, value = text.partition("=")
     if not equals:
-        raise ConfigError(f"--set takes FIELD=VALUE, such as r1.gamma=2; got {text!r}.")
+        raise ConfigError(f"--set takes FIELD=VALUE, such as r1.gamma=2; got {brief(text)}.")
     try:
         return path.strip(), json.loads(value)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # no JSON, more digits than Python reads, or nested too deep
         return path.strip(), value
 
 

@@ -285,5 +285,7 @@ def parse_weights(settings: Sequence[str]) -> dict[str, Path]:
         name, equals, file = text.partition("=")
         if not (name and equals and file):
             raise ConfigError(f"--weights takes NAME=FILE, such as oct=oct.safetensors; got {text!r}.")
+        if name in found:
+            raise ConfigError(f"--weights names {name} twice. Give one file for it.")
         found[name] = Path(file)
     return found

@@ -36,7 +36,7 @@ NAMES = {
     "Unicode": ("正常", "Ödem", "ドルーゼン", "\U0001f441 eye"),
     "one but for its case": ("cnv", "CNV", "Cnv"),
     "hidden": (".hidden", "__pycache__", "..", "CON"),
-    "hostile": tuple(map(printable, (HOSTILE, "b", "\n\t\x00", "x" * 300))),  # as archives and generators spell them
+    "hostile": tuple(map(printable, (HOSTILE, "b", "\n\t\x00", "x" * 255))),  # as archives and generators spell them
 }
 PLAIN = {"imagefolder": readers.read_imagefolder, "webdataset": readers.read_webdataset,
          "medmnist": readers.read_medmnist, "stylegan": readers.read_stylegan}

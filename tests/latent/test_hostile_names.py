@@ -56,7 +56,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setattr("stylegan_oct.latent.projection.prepare.load_detector", lambda *_, **__: SmoothSeer())
     (tmp_path / "g").mkdir()
     G = write_generator(tmp_path / "g", classes=("CNV", "b", "c"))
-    header = {**read_header(G.info.path), "classes": json.dumps(["CNV", RAW, "-ve"])}
+    header = {**read_header(G.info.path), "classes": json.dumps(["CNV", NAME, "-ve"])}
     save_file(load_file(G.info.path), G.info.path, metadata=header)
 
     def call(*args: object) -> str:
@@ -77,6 +77,13 @@ def test_a_strangers_generator_draws_under_every_name(run: Run, tmp_path: Path) 
         run(*args)
     result = CliRunner().invoke(main, ["generate", "-c", "g", "--class", "evil"])
     assert result.exit_code == 2 and "\x1b" not in result.output and result.output.strip().count("\n") == 0
+
+
+def test_a_strangers_generator_with_terminal_codes_in_a_name_is_refused(run: Run) -> None:
+    header = {**read_header(Path("g/G_ema.safetensors")), "classes": json.dumps(["CNV", RAW, "-ve"])}
+    save_file(load_file("g/G_ema.safetensors"), "g/G_ema.safetensors", metadata=header)
+    result = CliRunner().invoke(main, ["generate", "-c", "g"])
+    assert result.exit_code == 2 and "\x1b" not in result.output and "without control characters" in result.output
 
 
 @pytest.mark.parametrize("layout", ["imagefolder", *(pytest.param(name, marks=pytest.mark.slow) for name in (
