@@ -221,5 +221,5 @@ def test_a_generator_of_other_settings_is_refused_in_one_line(tmp_path):
     header = read_header(file)
     header["preprocess"] = json.dumps({**json.loads(header["preprocess"]), "flatten": True})
     save_file(load_file(file), file, metadata=header)
-    with pytest.raises(CheckpointError, match="another version of this project: .*flatten"):
+    with pytest.raises(CheckpointError, match="of another version: .*flatten"):
         read_info(file)
