@@ -190,6 +190,10 @@ def test_warnings_tell_what_makes_numbers_doubtful(G: OctGenerator, made: Path, 
     other = write_archive(tmp_path / "more.zip", count=36, held_out=0, resolution=16)
     text = " ".join(Ground(G, other, Settings(), tmp_path).warnings())
     assert "trained on another archive" in text and "no held-out scans" in text
+    one = write_archive(tmp_path / "one.zip", count=36, held_out=1, resolution=16)
+    text = " ".join(Ground(G, one, Settings(), tmp_path).warnings())
+    assert "There are no held-out scans of DRUSEN" in text and "Only 0" not in text
+    assert "Only 1 held-out scan of CNV" in text
     unknown = dataclasses.replace(G.info, archive="", path=tmp_path / "G_ema.safetensors")
     text = " ".join(Ground(OctGenerator(G.network, unknown), other, Settings(), tmp_path).warnings())
     assert "does not say which archive" in text

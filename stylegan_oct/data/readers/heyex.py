@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 
+from dnnlib.files import Finder
 from stylegan_oct.data.readers.brightness import remarks, shows_nothing
 from stylegan_oct.data.readers.bscan import BScan, Laterality, Volume, check_size, to_laterality
 from stylegan_oct.data.readers.image import decode
@@ -113,6 +114,7 @@ def open_xml(path: Path) -> Volume:
     if path.stat().st_size > MAX_FILE_BYTES:
         raise Refusal(f"is larger than {MAX_FILE_BYTES >> 20} MiB")
     reads: list[Callable[[int], BScan]] = []
+    finder = Finder()  # Windows tells .TIF and .tif not apart
     try:
         for series in ElementTree.parse(path).iter("Series"):
             side = to_laterality(series.findtext("Laterality"))
@@ -120,7 +122,8 @@ def open_xml(path: Path) -> Volume:
                 place = image.findtext("ImageData/ExamURL", "").replace("\\", "/").rpartition("/")[2]
                 facts = [image.findtext(f"OphthalmicAcquisitionContext/{name}") or None
                          for name in ("ScaleY", "ScaleX", "Height", "Width")]
-                reads.append(partial(_read_picture, path.parent, place, facts, side))
+                picture = finder.find(path.parent, place) or path.parent / place
+                reads.append(partial(_read_picture, picture, facts, side))
     except (ElementTree.ParseError, ValueError, LookupError):  # the last two: of unknown encodings
         raise Refusal("is no well-formed XML") from None
     if not reads:
@@ -128,10 +131,10 @@ def open_xml(path: Path) -> Volume:
     return Volume(len(reads), lambda index: reads[index](index))
 
 
-def _read_picture(folder: Path, name: str, facts: list[str | None], side: Laterality | None, index: int) -> BScan:
+def _read_picture(path: Path, facts: list[str | None], side: Laterality | None, index: int) -> BScan:
     """Return a picture with the scale of its .xml, which is that of pictures of the size that the .xml says."""
     try:
-        data = FolderFiles(folder).read(name)
+        data = FolderFiles(path.parent).read(path.name)
     except Refusal:
         raise Refusal("its picture is not beside the .xml, or cannot be read") from None
     picture = decode(data)
