@@ -50,6 +50,7 @@ def biomarkers(scans: tuple[Path, ...], checkpoint: str | None, seeds: Sequence[
                psi: float, um_per_px: tuple[float, float] | None, limit: int, pictures: int, out: Path, batch: int,
                as_json: bool, device: str | None) -> None:
     """Measure thickness, drusen, fluid and foci in SCANS (files or an archive), or in a generator's samples."""
+    from stylegan_oct.data.readers.bscan import count_notes
     from stylegan_oct.latent.biomarkers import report
 
     if not scans:
@@ -58,7 +59,8 @@ def biomarkers(scans: tuple[Path, ...], checkpoint: str | None, seeds: Sequence[
         from torch_utils.distributed import init_world
 
         G = load_generator(checkpoint, device=init_world(device).device)
-        subjects = report.from_samples(draw(G, seeds, classes, Manner(psi=psi), batch=batch))
+        samples = draw(G, seeds, classes, Manner(psi=psi), batch=batch)
+        subjects = report.from_samples(samples, G.info.preprocess, um_per_px)
         total = len(tasks_of(G, seeds, classes))
     elif len(scans) == 1 and scans[0].suffix == ".zip":
         subjects, total = report.from_archive(scans[0], um_per_px, limit), limit
@@ -72,6 +74,8 @@ def biomarkers(scans: tuple[Path, ...], checkpoint: str | None, seeds: Sequence[
     finally:
         if results:
             report.save(results, out)
+    for line in count_notes(result.notes for result in results):
+        click.echo(f"to look at: {line}", err=True)
     if as_json:
         click.echo(json.dumps([result.row() for result in results]))
         return

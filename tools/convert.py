@@ -51,6 +51,8 @@ def convert(source: Path, dest: Path, resolution: int, channels: str, **options:
         if counts:
             classes = ", ".join(f"{printable(name)} {counts[name]}" for name in report.classes if name in counts)
             click.echo(f"{split:6}{sum(counts.values())}" + (f"  ({classes})" if classes else ""))
+    for line in report.remarks:
+        click.echo(f"to look at: {line}")
     left = report.left_out()
     click.echo(f"left out: {left or 'nothing'}\n  archive  {report.archive}\n  audit    {report.audit} (private)\n"
                f"  key      {report.key} (private; links the hashes in the archive to patients)")

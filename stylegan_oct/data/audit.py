@@ -15,6 +15,7 @@ from stylegan_oct.data.audit_picture import VISIBLE, draw_audit, share_of_border
 from stylegan_oct.data.decisions import Decision, Outcome
 from stylegan_oct.data.preprocess import Preprocess
 from stylegan_oct.data.privacy import write_private
+from stylegan_oct.data.readers.bscan import count_notes
 from stylegan_oct.data.sources import Source
 from stylegan_oct.data.splits import Fractions
 from stylegan_oct.data.work import WorkFolder
@@ -139,6 +140,7 @@ def _warnings(audit: Audit) -> str:
     if coloured and audit.settings.channels == 1:
         lines.append(f"{coloured} scans have coloured pixels (overlays, arrows, text?) and were turned to grey; "
                      "look at them, since a generator would learn the marks.")
+    lines += [f"{line}." for line in remarks(audit.read)]
     pages = sum("pages" in d.row["facts"] for d in audit.read)
     if pages:
         lines.append(f"{pages} files hold several pages; the first of each was taken.")
@@ -146,6 +148,17 @@ def _warnings(audit: Audit) -> str:
     if small:
         lines.append(f"{small} scans are smaller than {audit.settings.resolution} px on one side and were enlarged.")
     return "## To look at\n\n" + "".join(f"- {line}\n" for line in lines) if lines else ""
+
+
+def remarks(read: Sequence[Decision]) -> list[str]:
+    """Return what is odd about the brightness of the scans, a line for each kind."""
+    lines = count_notes(d.row.get("notes", ()) for d in read)
+    depths = Counter(d.row["facts"]["bits"] for d in read if str(d.row["facts"]["mode"]).startswith("I"))
+    if len(depths) > 1:
+        counts = ", ".join(f"{bits} bits: {count}" for bits, count in sorted(depths.items()))
+        lines.append(f"the deep scans are scaled by several depths ({counts}), so that their brightness may not "
+                     "compare; store them all in 8 bits, or with one depth")
+    return lines
 
 
 def _patients(audit: Audit) -> str:

@@ -196,6 +196,7 @@ class _Floor:
         """Put squares of background into the hole, each of about the level that is wanted there."""
         height, width = hole.shape
         order = np.argsort(self.means, kind="stable")
+        ranked = self.means[order]
         source = planes.copy()
         for top in range(0, height, self.tile):
             for left in range(0, width, self.tile):
@@ -204,7 +205,7 @@ class _Floor:
                 if not here.any():
                     continue
                 want = self.level[at]
-                middle = int(np.searchsorted(self.means[order], want[here].mean()))
+                middle = int(np.searchsorted(ranked, want[here].mean()))
                 reach = max(8, len(order) // 20)
                 first = max(min(middle - reach // 2, len(order) - reach), 0)
                 pick = order[first + int(rng.integers(min(reach, len(order))))]

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from dnnlib.errors import ConfigError, DataError
 from stylegan_oct.data.archive import SPLITS, ArchiveWriter
-from stylegan_oct.data.audit import Audit, write_audit
+from stylegan_oct.data.audit import Audit, remarks, write_audit
 from stylegan_oct.data.decisions import Decision, decide
 from stylegan_oct.data.layout import Folders
 from stylegan_oct.data.preprocess import Preprocess
@@ -33,6 +33,7 @@ class Report:
     counts: dict[str, dict[str, int]]  # split -> class ("" without classes) -> images written
     outcomes: dict[str, int]          # "kept", "refused", ... -> scans
     summary: tuple[str, ...]          # lines: how many scans have a class and a patient, and where that was read
+    remarks: tuple[str, ...] = ()     # what is odd about the brightness of the scans, a line for each kind
 
     def left_out(self) -> str:
         """Return how many scans were not taken, by reason, such as "2 refused, 1 duplicate"; "" for none."""
@@ -90,7 +91,8 @@ def convert(source: Path, dest: Path, *, resolution: int, channels: int = 1,
     written = [decision for decision in kept if only in (None, decision.split)]
     counts = {name: dict(Counter(d.scan.label or "" for d in written if d.split == name)) for name in SPLITS}
     outcomes = Counter(decision.outcome for decision in decisions) + Counter(refused=len(scans.refused))
-    return Report(dest, text, key or dest.with_suffix(".key"), classes, counts, dict(outcomes), tuple(scans.summary()))
+    return Report(dest, text, key or dest.with_suffix(".key"), classes, counts, dict(outcomes), tuple(scans.summary()),
+                  tuple(remarks(audit.read)))
 
 
 def _check_dest(source: Path, dest: Path, overwrite: bool) -> None:

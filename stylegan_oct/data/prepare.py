@@ -73,6 +73,8 @@ def prepare_archive(data: str | None, resolution: int | None, *, preset: str | N
         left = report.left_out()
         say(f"{report.outcomes.get('kept', 0)} scans taken{f', {left}' if left else ''}; which and why: {report.audit} "
             "(private)")
+        for line in report.remarks:
+            say(f"to look at: {line}")
     return archive
 
 

@@ -20,7 +20,7 @@ from stylegan_oct.data.border import Grey, Mask, find_border, repair, repaired
 from stylegan_oct.data.readers.image import decode
 from stylegan_oct.data.sources import Refusal
 
-VERSION = 1           # raise when the same scan would give other pixels: unfinished work is then begun anew
+VERSION = 2           # raise when the same scan would give other pixels: unfinished work is then begun anew
 ROI_HEIGHT = 0.6      # share of the scan's height that the region of interest keeps, so that the scale is one for all
 ROI_RPE = 0.65        # where in it the pigment epithelium lies, from the top: the retina above, choroid below
 MIN_EVEN_SHRINK = 2.0  # from this factor on the mean over each output pixel is taken

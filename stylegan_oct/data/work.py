@@ -214,11 +214,11 @@ def _do_scan(files: FolderFiles | ZipFiles, scan: Scan, settings: Preprocess) ->
         return {"refused": str(refusal)}, b""
     except Exception as error:  # whatever is odd about one file must not stop thousands
         return {"refused": f"cannot be processed: {type(error).__name__}: {error}"[:200]}, b""
-    original = result.original
+    original, notes = result.original, result.facts.pop("notes", [])
     content = hashlib.sha256(f"{original.shape}".encode() + original.tobytes()).hexdigest()
     row = {"file_hash": hashlib.sha256(data).hexdigest(), "pixel_hash": content,
            "dhash": f"{dhash(result.pixels):016x}", "thumbnail": thumbnail(result.pixels).tobytes().hex(),
-           "facts": result.facts}
+           "facts": result.facts, "notes": notes}
     return row, encode_png(result.pixels)
 
 

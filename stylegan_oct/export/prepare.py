@@ -22,10 +22,11 @@ from stylegan_oct.export.measuring import Measure, measure_here
 from stylegan_oct.export.plan import BATCH, Plan, counts_like, parse_counts
 from stylegan_oct.export.review import find_review
 from stylegan_oct.export.rules import Rule, parse_rule
-from stylegan_oct.export.select import Selection, pixel_size
+from stylegan_oct.export.select import Selection
 from stylegan_oct.export.teacher import Teacher, parse_input
 from stylegan_oct.features.detector import load_detector
 from stylegan_oct.features.oct import OctDetector
+from stylegan_oct.latent.intake import pixel_size
 from stylegan_oct.limits import check_fields
 from stylegan_oct.metrics.memorisation import CopyJudge, open_judge
 from stylegan_oct.metrics.report import Report

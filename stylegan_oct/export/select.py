@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dnnlib.errors import ConfigError
-from stylegan_oct.data.preprocess import ROI_HEIGHT, Preprocess, to_grey
+from stylegan_oct.data.preprocess import to_grey
 from stylegan_oct.export.clock import Clock
 from stylegan_oct.export.measuring import Measure, measure_here
 from stylegan_oct.export.plan import Plan
 from stylegan_oct.export.rules import Rule
 from stylegan_oct.features.oct import OctDetector
-from stylegan_oct.latent.biomarkers.measure import NAMES, default_um_per_px
+from stylegan_oct.latent.biomarkers.measure import NAMES
 from stylegan_oct.metrics.memorisation import CopyJudge
 
 KEPT = "kept"
@@ -119,17 +119,6 @@ class Selection:
             for one, value, holds in zip(seen, values[rule.biomarker], rule.holds(values[rule.biomarker]), strict=True):
                 if not holds and one.reason == KEPT:
                     one.reason = UNKNOWN if np.isnan(value) else OUTSIDE
-
-
-def pixel_size(preprocess: Preprocess) -> tuple[float, float] | None:
-    """Return (z, x) um per pixel of pictures made of whole Spectralis scans of 20 degrees.
-
-    None where scans of other shapes were padded or cut to a square, so that the scale differs from scan to scan.
-    """
-    if preprocess.aspect != "stretch":
-        return None
-    z, x = default_um_per_px(preprocess.resolution, preprocess.resolution)
-    return (z * ROI_HEIGHT if preprocess.roi else z), x
 
 
 def grey(pixels: Tensor) -> NDArray[np.uint8]:

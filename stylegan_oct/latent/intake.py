@@ -2,18 +2,19 @@
 
 import os
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dnnlib.errors import DataError
-from stylegan_oct.data.preprocess import Preprocess, to_grey, to_square
+from stylegan_oct.data.preprocess import ROI_HEIGHT, Preprocess, to_grey, to_square
 from stylegan_oct.data.readers.bscan import BScan, Laterality, Volume
 from stylegan_oct.data.readers.scan import KNOWN, PICTURES, SUFFIXES, check_selection, choose, open_volume
-from stylegan_oct.data.sources import Refusal
+from stylegan_oct.data.sources import MAX_FILE_BYTES, Refusal
 
 # Pictures carry no scale; these are of the Spectralis, which most public sets come from, OCT2017 among them.
 ASSUMED_UM_Z = 3.872         # of one of its 496 rows
@@ -34,6 +35,7 @@ class Target:
     laterality: Laterality | None
     number: int                        # place in its file, from 1
     coloured: float                    # share of clearly coloured pixels; much of it is a photograph, no OCT scan
+    notes: tuple[str, ...] = ()        # what is odd about its brightness or scale, each in one line
     path: Path | None = None           # where it came from; for messages, never to be written
 
 
@@ -69,7 +71,7 @@ def prepare(bscan: BScan, settings: Preprocess) -> Target:
     um_z, um_x = (value or other for value, other in zip(known, guess, strict=True))
     return Target(pixels=square.pixels, valid=square.valid, um_per_px=(um_z * square.scale[0], um_x * square.scale[1]),
                   scale_assumed=None in known, laterality=bscan.laterality, number=bscan.number,
-                  coloured=bscan.coloured)
+                  coloured=bscan.coloured, notes=bscan.notes)
 
 
 def assumed_scale(rows: int, columns: int) -> tuple[float, float]:
@@ -77,6 +79,31 @@ def assumed_scale(rows: int, columns: int) -> tuple[float, float]:
     native = NATIVE_ROWS[0] <= rows <= NATIVE_ROWS[1]
     um_z = ASSUMED_UM_Z if native else ASSUMED_UM_Z * ASSUMED_ROWS / rows
     return um_z, ASSUMED_WIDTH_UM[columns > NARROW_COLUMNS] / columns
+
+
+def assumed_scale_of(row: Mapping[str, Any], resolution: int) -> tuple[float, float]:
+    """Return the same of a picture of an archive, by the size of its scan in the manifest and how it was made square.
+
+    Args:
+        row: of the manifest; {} where there is none: a whole scan of 20 degrees, as simulated scans are.
+        resolution: of the picture.
+    """
+    height, width, down, across = (row.get(name) for name in ("height", "width", "scale_y", "scale_x"))
+    if not all(isinstance(value, int | float) and 0 < value < 1e6 for value in (height, width, down, across)):
+        return ASSUMED_UM_Z * ASSUMED_ROWS / resolution, ASSUMED_WIDTH_UM[0] / resolution
+    um_z, um_x = assumed_scale(int(height or 0), int(width or 0))
+    return um_z * float(down or 0), um_x * float(across or 0)
+
+
+def pixel_size(preprocess: Preprocess) -> tuple[float, float] | None:
+    """Return (z, x) um per pixel of pictures made of whole Spectralis scans of 20 degrees.
+
+    None where scans of other shapes were padded or cut to a square, so that the scale differs from scan to scan.
+    """
+    if preprocess.aspect != "stretch":
+        return None
+    z, x = assumed_scale_of({}, preprocess.resolution)
+    return (z * ROI_HEIGHT if preprocess.roi else z), x
 
 
 def load_targets(paths: Path | Sequence[Path], selection: str, settings: Preprocess) -> Iterator[Target | Refused]:
@@ -140,7 +167,8 @@ def _files(path: Path) -> list[Path]:
 
 def _content(path: Path) -> str:
     try:
-        return _form(path.read_text(encoding="utf-8", errors="replace"))
+        with open(path, "rb") as file:
+            return _form(file.read(MAX_FILE_BYTES).decode("utf-8", "replace"))
     except OSError:  # reading it as a scan will say so
         return ""
 

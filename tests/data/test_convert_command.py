@@ -7,8 +7,10 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from stylegan_oct.data.archive import Archive
 from stylegan_oct.data.convert import convert
@@ -27,6 +29,20 @@ def test_the_command_makes_an_archive_and_says_where_everything_is(make_folder, 
     for word in ("train", "CNV", "a.zip", "a-audit.md", "a.key", "private"):
         assert word in result.output
     assert Archive(tmp_path / "a.zip").resolution == 32
+
+
+def test_what_is_odd_about_the_brightness_is_said_and_counted(make_folder, draw_scan, tmp_path):
+    folder = make_folder(8)
+    deep = draw_scan(70).astype(np.uint16)
+    for number, picture in enumerate((deep * 16, deep * 16 + 1, deep * 60, draw_scan(71) // 8, 255 - draw_scan(72))):
+        Image.fromarray(picture).save(folder / "CNV" / f"CNV-{number}-1.png")
+    result = call(folder, tmp_path / "a.zip", "--resolution", "32")
+    assert result.exit_code == 0, result.output
+    audit = (tmp_path / "a-audit.md").read_text()
+    for line in ("3 scans: is scaled by", "1 scan: fills a small part of its range", "1 scan: is dark on bright",
+                 "several depths (12 bits: 2, 14 bits: 1)"):
+        assert line in result.output and line in audit.partition("## To look at")[2].partition("##")[0]
+    assert not any("notes" in row for row in Archive(tmp_path / "a.zip").rows().values())
 
 
 def test_help_shows_an_example():

@@ -19,7 +19,8 @@ from stylegan_oct.export.draw import Artist, Tally, draw_pixels
 from stylegan_oct.export.measuring import measure_here, measuring_processes
 from stylegan_oct.export.plan import Plan
 from stylegan_oct.export.rules import Rule
-from stylegan_oct.export.select import COPY, ELSEWHERE, KEPT, OUTSIDE, UNKNOWN, UNSURE, Selection, pixel_size
+from stylegan_oct.export.select import COPY, ELSEWHERE, KEPT, OUTSIDE, UNKNOWN, UNSURE, Selection
+from stylegan_oct.latent.intake import pixel_size
 from stylegan_oct.model import OctGenerator, load_generator
 from stylegan_oct.phantom.scan import render
 

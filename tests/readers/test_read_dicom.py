@@ -78,10 +78,10 @@ def test_a_compression_without_decoder_is_named(tmp_path, monkeypatch):
     ({"count": 0, "NumberOfFrames": 0}, "holds no frames"),
     ({"PixelData": None}, "holds no frames"),
     ({"BurnedInAnnotation": "YES"}, "has text burned into its pixels"),
-    ({"PhotometricInterpretation": "RGB", "SamplesPerPixel": 3}, "otherwise than as MONOCHROME2"),
-    ({"PhotometricInterpretation": "MONOCHROME1"}, "otherwise than as MONOCHROME2"),
-    ({"PixelRepresentation": 1}, "otherwise than as MONOCHROME2"),
     ({"NumberOfFrames": 10**9}, "fewer pixels than its header says"),
+    ({"NumberOfFrames": None}, "more pixels than its header says"),
+    ({"Columns": 95}, "more pixels than its header says"),
+    ({"Rows": 63}, "more pixels than its header says"),
     ({"Rows": 4}, "has frames of 96 x 4 pixels"),
     ({"Rows": None}, "is no DICOM, or damaged"),
 ])
@@ -115,3 +115,10 @@ def test_dicom_without_its_preamble_is_known_by_its_suffix(tmp_path):
     (tmp_path / "a.dcm").write_bytes((tmp_path / "a.dcm").read_bytes()[132:])
     assert [np.array_equal(scan.pixels, pixels) for scan, pixels in
             zip(read_scans(tmp_path / "a.dcm"), want, strict=True)] == [True] * 3
+
+
+def test_places_that_contradict_on_the_eye_leave_it_unknown(tmp_path):
+    make_dicom(tmp_path / "a.dcm", side="frame", ImageLaterality="R")
+    assert all(scan.laterality is None and "both eyes" in scan.notes[0] for scan in read_scans(tmp_path / "a.dcm"))
+    make_dicom(tmp_path / "a.dcm", side="frame", ImageLaterality="L", Laterality="B")
+    assert all(scan.laterality == "OS" and not scan.notes for scan in read_scans(tmp_path / "a.dcm"))

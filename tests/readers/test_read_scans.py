@@ -38,7 +38,8 @@ def test_a_vol_gives_its_b_scans_as_the_device_shows_them(tmp_path):
 
 
 def test_a_vol_is_known_by_its_content_whatever_it_is_named(tmp_path):
-    check(tmp_path / "a.bin", make_vol(tmp_path / "a.bin", side=b"OS\0\0", slo=0, um=(1.9, 5.7)), (1.9, 5.7), "OS")
+    want = make_vol(tmp_path / "a.bin", side=b"OS\0\0", slo=0, um=(1.9, 5.7), height=128, width=128)
+    check(tmp_path / "a.bin", want, (1.9, 5.7), "OS")
 
 
 def test_values_that_the_device_did_not_store_are_marked_and_black(tmp_path):

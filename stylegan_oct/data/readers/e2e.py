@@ -4,18 +4,22 @@ eyepy's own reader takes in the patient's name with the index of the file. Here 
 numbers, and then the parts that hold B-scans, their scales and the side of the eye.
 """
 
+import os
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from stylegan_oct.data.readers.bscan import BScan, Laterality, Volume, to_laterality, to_um
-from stylegan_oct.data.readers.heyex import display
-from stylegan_oct.data.readers.image import MAX_PIXELS, MIN_SIDE
+from stylegan_oct.data.readers.bscan import MAX_SIDE, BScan, Laterality, Volume, check_size, to_laterality
+from stylegan_oct.data.readers.heyex import reflected
 from stylegan_oct.data.sources import Refusal
 
 SIDE, SCALES, IMAGE = 11, 10004, 1073741824  # kinds of parts
 BSCAN = 35652097    # kind of image; the other is the view of the fundus
 PART_HEADER = 60    # bytes
+PIXELS_AT = 20      # bytes of a part before its pixels, of 2 bytes each
+MAX_PARTS = 4096    # of a chunk; devices write 512
+MAX_PART_BYTES = 4 * MAX_SIDE**2
 EMPTY = 1.99        # from this reflectivity on there is no value
 UM_PER_DEGREE = 289.6  # on the retina of an eye of medium length; the file holds the angle alone
 
@@ -27,16 +31,12 @@ def open_e2e(path: Path) -> Volume:
         Refusal: the file is damaged or holds no B-scans, or eyepy is missing.
     """
     try:
-        from eyepy.io.he.e2e_format import e2e_format
+        from eyepy.io.he.e2e_format import chunk_format  # noqa: F401
     except ImportError:
         raise Refusal("needs eyepy; install it with: pip install 'stylegan-oct[heyex]'") from None
     parts: dict[tuple[int, int, int, int], dict[int, Any]] = defaultdict(dict)
     with open(path, "rb") as file:
-        try:
-            index = e2e_format.parse_stream(file)
-        except Exception as error:  # construct raises many kinds, with words of the file
-            raise Refusal(f"is no .e2e, or damaged ({type(error).__name__} while reading it)") from None
-        for part in (part for chunk in index.chunks for part in chunk.folders):
+        for part in _index(file):
             kind, where = int(part.type), (part.patient_id, part.study_id, part.series_id, part.slice_id)
             if kind == IMAGE:
                 file.seek(part.start + PART_HEADER + 4)
@@ -50,22 +50,48 @@ def open_e2e(path: Path) -> Volume:
     return Volume(len(scans), lambda i: _read_e2e(path, parts[scans[i]], parts[*scans[i][:3], -1].get(SIDE), i))
 
 
+def _index(file: IO[bytes]) -> Iterator[Any]:
+    """Yield the entries of all chunks, one chunk in memory at a time; each must lie behind the one before it."""
+    from eyepy.io.he.e2e_format import chunk_format, header_format, version_format
+    begin, size, first = 0, os.fstat(file.fileno()).st_size, True
+    while first or begin < size:
+        try:
+            if first:
+                version_format.parse_stream(file)
+                header_format.parse_stream(file)
+                begin = file.tell()
+            file.seek(begin)
+            if header_format.parse_stream(file).num_entries > MAX_PARTS:
+                raise ValueError
+            file.seek(begin)
+            chunk = chunk_format.parse_stream(file)
+            following = file.tell()
+        except Exception as error:  # construct raises many kinds, with words of the file
+            if first:
+                raise Refusal(f"is no .e2e, or damaged ({type(error).__name__} while reading it)") from None
+            return  # what follows the last chunk is none
+        yield from chunk.folders
+        if following <= begin:
+            return
+        begin, first = following, False
+
+
 def _read_e2e(path: Path, parts: dict[int, Any], side: Any, index: int) -> BScan:
     from eyepy.io.he.e2e_format import type10004_format, type1073741824_format
+
+    content = _content(path, parts[IMAGE])
+    count, rows, columns = (int.from_bytes(content[at:at + 4], "little") for at in (8, 12, 16))
+    check_size(columns, rows)
+    if count != rows * columns or len(content) < PIXELS_AT + 2 * count:
+        raise Refusal(f"is damaged or cut short: {columns} x {rows} pixels are said, and others are there")
     try:
-        image = type1073741824_format.parse(_content(path, parts[IMAGE]))
+        values = type1073741824_format.parse(content).data  # [H, W] float32
         scales = type10004_format.parse(_content(path, parts[SCALES])) if SCALES in parts else None
     except Exception as error:
         raise Refusal(f"is damaged ({type(error).__name__} while reading it)") from None
-    values = image.data  # [H, W] float32
-    if min(values.shape) < MIN_SIDE or values.size > MAX_PIXELS:
-        raise Refusal(f"is {values.shape[1]} x {values.shape[0]} pixels")
-    missing = ~(values <= EMPTY)
-    um_z = to_um(scales.scale_y) if scales else None
-    degrees = abs(scales.end_x - scales.start_x) if scales else 0.0
-    um_x = to_um(degrees * UM_PER_DEGREE / 1000 / values.shape[1])
-    return BScan(pixels=display(values, missing), missing=missing if missing.any() else None, number=index + 1,
-                 um_per_px_z=um_z, um_per_px_x=um_x, laterality=_side(path, side))
+    mm_z = scales.scale_y if scales else None
+    mm_x = abs(scales.end_x - scales.start_x) * UM_PER_DEGREE / 1000 / columns if scales else None
+    return reflected(values, ~(values <= EMPTY), (mm_z, mm_x), index + 1, _side(path, side))
 
 
 def _side(path: Path, part: Any) -> Laterality | None:
@@ -76,4 +102,4 @@ def _side(path: Path, part: Any) -> Laterality | None:
 def _content(path: Path, part: Any) -> bytes:
     with open(path, "rb") as file:
         file.seek(part.start + PART_HEADER)
-        return file.read(part.size)
+        return file.read(min(part.size, MAX_PART_BYTES))

@@ -12,12 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from stylegan_oct.data.readers.brightness import remarks, shows_nothing, to_8_bits
+from stylegan_oct.data.readers.bscan import MAX_SIDE, check_size
 from stylegan_oct.data.sources import Refusal
 
 FORMATS = ("PNG", "JPEG", "TIFF")  # the ones with few and well-tested decoders; no PostScript, no plugins
-MAX_PIXELS = 40_000_000  # a wide scan has under a million
-MIN_SIDE = 16
+MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"MM\0*")
 COLOUR_STEP = 24         # grey levels between channels from which a pixel counts as coloured; JPEG makes smaller ones
+DEPTHS = (8, 10, 12, 14, 16)
+SUBFILE, BITS, PHOTOMETRIC, TILE_WIDTH, TILE_HEIGHT, SAMPLE_FORMAT = 254, 258, 262, 322, 323, 339   # tags of a TIFF
+SIGNED = 2               # of SAMPLE_FORMAT
+REDUCED_OR_MASK = 0b101  # bits of SUBFILE
+SCREEN_GAMMA = 1 / 2.2   # of PNGs that are meant to be shown as they are
 
 
 @dataclass(frozen=True)
@@ -25,16 +31,31 @@ class Picture:
     """A decoded scan."""
 
     pixels: NDArray[np.uint8]  # [H, W], or [H, W, 3] when colour was asked for
-    facts: dict[str, Any]      # width, height, format, mode, bits; pages and coloured where they matter
+    facts: dict[str, Any]      # width, height, format, mode, bits; pages, coloured and notes where they matter
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is odd about its brightness, a line each."""
+        return tuple(self.facts.get("notes", ()))
 
 
-def decode(data: bytes, channels: int = 1, *, page: int = 0) -> Picture:
+@dataclass(frozen=True)
+class _Deep:
+    """How values of more than 8 bits are meant; of 8 bits Pillow sees to it."""
+
+    inverted: bool   # 0 is white
+    stored: int      # bits that a TIFF says, 0 where it does not
+    least: int       # bits of the pages beside it
+
+
+def decode(data: bytes, channels: int = 1, *, page: int = 0, bits: int | None = None) -> Picture:
     """Return the picture in the bytes, without anything else that the file carries (EXIF, comments, profiles).
 
     Args:
         data: a file.
         channels: 1 for grey (luma of colour pictures), 3 for RGB.
-        page: which one, of a file with several.
+        page: which one, of a TIFF with several.
+        bits: depth of deep values; default: the least that holds them all.
     Raises:
         Refusal: it is not an image of a format read here, damaged, huge, tiny, or shows nothing.
     """
@@ -42,23 +63,39 @@ def decode(data: bytes, channels: int = 1, *, page: int = 0) -> Picture:
         with _quiet(), Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if page:
                 image.seek(page)
-            _check_geometry(image)
+            _check_kind(image)
             facts = {"width": image.width, "height": image.height, "format": image.format, "mode": image.mode}
-            if getattr(image, "n_frames", 1) > 1:
-                facts["pages"] = getattr(image, "n_frames", 1)
+            if image.format == "TIFF" and not page and (pages := getattr(image, "n_frames", 1)) > 1:
+                facts["pages"] = pages
+            notes = _not_applied(image)
+            deep = _Deep(_tag(image, PHOTOMETRIC) == 0, _tag(image, BITS) or 0, bits or 0)  # loading may drop the tags
             image.load()
-            pixels, more = _to_bytes(image, channels)
+            pixels, more = _to_bytes(ImageOps.exif_transpose(image), channels, deep)
     except Refusal:
         raise
     except UnidentifiedImageError:
+        if data.startswith(MAGIC):
+            raise Refusal("is damaged, or a PNG, JPEG or TIFF of a kind that is not read") from None
         raise Refusal("is not a PNG, JPEG or TIFF image, whatever its name says") from None
     except Image.DecompressionBombError:
         raise Refusal("is a decompression bomb: far larger than any scan") from None
     except Exception as error:  # decoders raise many kinds on damaged files, and one file must not stop thousands
         raise Refusal(f"cannot be decoded: {_brief(error)}") from None
-    if int(pixels.max()) - int(pixels.min()) < 2:
+    if shows_nothing(pixels):
         raise Refusal("shows nothing: all pixels have the same value")
-    return Picture(pixels, {**facts, **more})
+    notes += [*more.pop("notes", ()), *remarks(pixels)]
+    return Picture(pixels, {**facts, **more, **({"notes": notes} if notes else {})})
+
+
+def depth_of_pages(data: bytes, pages: int) -> int | None:
+    """Return the depth that holds the values of all pages of a TIFF, so that they keep their relative brightness."""
+    depths = []
+    for page in range(pages):
+        try:
+            depths.append(int(decode(data, page=page).facts["bits"]))
+        except Refusal:  # reading it as a B-scan will say so
+            continue
+    return max(depths, default=None)
 
 
 @contextmanager
@@ -75,46 +112,74 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _check_geometry(image: Image.Image) -> None:
+def _tag(image: Image.Image, number: int) -> int | None:
+    """Return the first value of a tag of a TIFF, None where there is none or in other formats."""
+    value = getattr(image, "tag_v2", {}).get(number)
+    value = value[0] if isinstance(value, tuple) and value else value
+    return int(value) if isinstance(value, int) else None
+
+
+def _check_kind(image: Image.Image) -> None:
     """Refuse by the header, before any memory is spent on the pixels."""
-    if image.width * image.height > MAX_PIXELS:
-        raise Refusal(f"is {image.width} x {image.height} pixels, more than {MAX_PIXELS // 1_000_000} million: "
-                      "a decompression bomb, or no scan")
-    if min(image.size) < MIN_SIDE:
-        raise Refusal(f"is {image.width} x {image.height} pixels; the shorter side must have {MIN_SIDE}")
+    check_size(image.width, image.height)
+    tile = max(_tag(image, TILE_WIDTH) or 0, _tag(image, TILE_HEIGHT) or 0)
+    if tile > MAX_SIDE:
+        raise Refusal(f"is stored in tiles of {tile} pixels: a decompression bomb, or no scan")
+    if (_tag(image, SUBFILE) or 0) & REDUCED_OR_MASK:
+        raise Refusal("is a reduced copy or a mask of another page")
+    if _tag(image, SAMPLE_FORMAT) == SIGNED and (_tag(image, BITS) or 0) <= 8:  # Pillow takes these for unsigned
+        raise Refusal("stores signed values of 8 bits, which is not read; store them without sign")
+    if image.format == "PNG" and getattr(image, "n_frames", 1) > 1:
+        raise Refusal("is an animation, no scan")
+    if image.mode.startswith(("I", "F")) and "transparency" in image.info:
+        raise Refusal("has transparent pixels in 16 bits, which is not read; store it without")
 
 
-def _to_bytes(image: Image.Image, channels: int) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+def _not_applied(image: Image.Image) -> list[str]:
+    """Return what the file says of colours that is not followed: its values are taken as they are stored."""
+    gamma, profile = image.info.get("gamma"), image.info.get("icc_profile") or b""
+    if gamma and "srgb" not in image.info and abs(gamma - SCREEN_GAMMA) > 0.05:
+        return [f"has a gamma that is not applied ({gamma:g})"]
+    known = (b"sRGB", "sRGB".encode("utf-16-be"), b"Gray Gamma 2.2", "Gray Gamma 2.2".encode("utf-16-be"))
+    return ["has a colour profile that is not applied"] if profile and not any(k in profile for k in known) else []
+
+
+def _to_bytes(image: Image.Image, channels: int, deep: "_Deep") -> tuple[NDArray[np.uint8], dict[str, Any]]:
     """Return 8-bit pixels, and the depth and colour that were found."""
     if image.mode.startswith(("I", "F")):
-        pixels, bits = _from_deep(np.asarray(image))
-        return (pixels if channels == 1 else np.repeat(pixels[:, :, np.newaxis], 3, axis=2)), {"bits": bits}
-    upright = ImageOps.exif_transpose(image)
-    if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
-        upright = Image.alpha_composite(Image.new("RGBA", upright.size, "black"), upright.convert("RGBA"))
-    if upright.mode in ("1", "L"):
-        grey = np.asarray(upright.convert("L"))
+        pixels, facts = _from_deep(np.asarray(image), deep)
+        return (pixels if channels == 1 else np.repeat(pixels[:, :, np.newaxis], 3, axis=2)), facts
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image.convert("RGBA"))
+    if image.mode in ("1", "L"):
+        grey = np.asarray(image.convert("L"))
         return (grey if channels == 1 else np.repeat(grey[:, :, np.newaxis], 3, axis=2)), {"bits": 8}
-    colour = np.asarray(upright.convert("RGB"))
+    colour = np.asarray(image.convert("RGB"))
     spread = colour.max(axis=2).astype(np.int16) - colour.min(axis=2)
     facts = {"bits": 8, "coloured": round(float((spread >= COLOUR_STEP).mean()), 4)}
-    return (np.asarray(upright.convert("RGB").convert("L")) if channels == 1 else colour), facts
+    return (np.asarray(image.convert("RGB").convert("L")) if channels == 1 else colour), facts
 
 
-def _from_deep(values: NDArray[Any]) -> tuple[NDArray[np.uint8], int]:
+def _from_deep(values: NDArray[Any], deep: _Deep) -> tuple[NDArray[np.uint8], dict[str, Any]]:
     """Return 16-bit or float values as 8 bits, linearly, and the depth that they use.
 
-    Devices store 8, 10, 12 or 14 bits in 16; the depth is the smallest of these that holds the brightest pixel.
-    Images are never stretched between their own darkest and brightest value: brightness carries meaning.
+    Devices store 8, 10, 12 or 14 bits in 16; unless the file says it, the depth is the least of these that holds the
+    largest value. Images are never stretched between their own darkest and brightest value: brightness carries meaning.
     """
     if values.dtype.kind == "f":
         if not np.isfinite(values).all() or values.min() < 0 or values.max() > 1:
             raise Refusal("holds floating-point values outside 0 to 1")
-        return np.rint(values * 255).astype(np.uint8), 32
-    if values.min() < 0 or values.max() > 65535:
+        return to_8_bits(values, float(deep.inverted), float(not deep.inverted)), {"bits": 32}
+    top = int(values.max())
+    if values.min() < 0 or top > 65535:
         raise Refusal("holds integer values outside 0 to 65535")
-    bits = next(bits for bits in (8, 10, 12, 14, 16) if values.max() < 2**bits)
-    return np.rint(values * (255.0 / (2**bits - 1))).astype(np.uint8), bits
+    said = 8 < deep.stored < 16
+    bits = deep.stored if said else max(deep.least, next(depth for depth in DEPTHS if top < 2**depth))
+    facts: dict[str, Any] = {"bits": bits}
+    if not said and bits < 8 * values.dtype.itemsize:
+        facts["notes"] = [f"is scaled by {bits} bits, the least that hold its values (they end at {top})"]
+    white = 2**bits - 1
+    return to_8_bits(values, white if deep.inverted else 0, 0 if deep.inverted else white), facts
 
 
 def _brief(error: BaseException) -> str:

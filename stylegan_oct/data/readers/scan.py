@@ -6,11 +6,11 @@ from functools import partial
 from pathlib import Path
 
 from dnnlib.errors import ConfigError, DataError
-from stylegan_oct.data.readers.bscan import BScan, Volume
+from stylegan_oct.data.readers.bscan import MAX_COUNT, BScan, Volume
 from stylegan_oct.data.readers.dicom import open_dicom
 from stylegan_oct.data.readers.e2e import open_e2e
 from stylegan_oct.data.readers.heyex import open_vol, open_xml
-from stylegan_oct.data.readers.image import decode
+from stylegan_oct.data.readers.image import MAGIC, decode, depth_of_pages
 from stylegan_oct.data.sources import SUFFIXES as PICTURES
 from stylegan_oct.data.sources import FolderFiles, Refusal
 
@@ -110,7 +110,7 @@ def _reader(path: Path) -> Callable[[Path], Volume] | None:
         return open_vol
     if start.startswith(b"CMDb"):
         return open_e2e
-    if start.startswith((b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"MM\0*")):
+    if start.startswith(MAGIC):
         return None
     suffix = path.suffix.lower()
     if suffix in VOLUMES:
@@ -123,9 +123,13 @@ def _reader(path: Path) -> Callable[[Path], Volume] | None:
 def _open_picture(path: Path, channels: int) -> Volume:
     data = FolderFiles(path.parent).read(path.name)
     first = decode(data, channels)
-    return Volume(first.facts.get("pages", 1), partial(_read_page, data, channels))
+    pages = min(int(first.facts.get("pages", 1)), MAX_COUNT + 1)  # more are refused below
+    deep = 1 < pages <= MAX_COUNT and first.facts["mode"].startswith("I")
+    bits = depth_of_pages(data, pages) if deep else None
+    return Volume(pages, partial(_read_page, data, channels, bits))
 
 
-def _read_page(data: bytes, channels: int, index: int) -> BScan:
-    picture = decode(data, channels, page=index)
-    return BScan(pixels=picture.pixels, number=index + 1, coloured=picture.facts.get("coloured", 0.0))
+def _read_page(data: bytes, channels: int, bits: int | None, index: int) -> BScan:
+    picture = decode(data, channels, page=index, bits=bits)
+    return BScan(pixels=picture.pixels, number=index + 1, coloured=picture.facts.get("coloured", 0.0),
+                 notes=picture.notes)

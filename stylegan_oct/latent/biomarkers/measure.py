@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
+from stylegan_oct.data.readers.scale import can_be
 from stylegan_oct.latent.biomarkers.errors import ERRORS
 from stylegan_oct.latent.biomarkers.lesions import find_drusen, find_fluid, find_foci
 from stylegan_oct.latent.biomarkers.paths import Curve
@@ -51,6 +52,7 @@ DEPTH_UM: Final = 496 * 3.872    # what the rows of a Spectralis scan span
 WIDTH_UM: Final = 5900.0         # and the columns of one of 20 degrees
 CENTRE_MM: Final = 0.5
 BATCH: Final = 16                # pictures at once; more gain nothing
+USUAL_UM2: Final = DEPTH_UM * 8800.0    # area of a scan of 30 degrees; of larger ones fewer at once
 
 LEAST_CONTRAST = 12.0            # grey values between background and brightest layer
 LEAST_STEP = 0.3                 # of normalised grey, from the vitreous to the retina as a whole
@@ -105,12 +107,25 @@ def measure(pictures: NDArray[np.uint8], um_per_px: tuple[float, float] | None =
     scale = um_per_px or default_um_per_px(height, width)
     if valid is not None:
         valid = np.broadcast_to(valid, pictures.shape)
+    spans = height * scale[0], width * scale[1]
+    if not can_be(*spans):  # before the grid of measurement is made, whose size goes with it
+        return _unknown(pictures.shape, scale, f"{spans[0] / 1000:.3g} x {spans[1] / 1000:.3g} mm is no size of a scan")
     parts = []
-    for begin in range(0, count, BATCH):
-        part = slice(begin, begin + BATCH)
+    batch = max(1, int(BATCH * min(1.0, USUAL_UM2 / (spans[0] * spans[1]))))
+    for begin in range(0, count, batch):
+        part = slice(begin, begin + batch)
         parts.append(_measure(pictures[part], scale, None if valid is None else valid[part]))
-        progress(min(begin + BATCH, count))
+        progress(min(begin + batch, count))
     return _joined(parts, scale)
+
+
+def _unknown(shape: tuple[int, int, int], scale: tuple[float, float], why: str) -> Measurements:
+    """Return that nothing can be told of so many pictures [N, H, W]."""
+    count, height, width = shape
+    line = np.full((count, width), np.nan)
+    return Measurements({name: np.full(count, np.nan) for name in NAMES}, {name: [why] * count for name in NAMES},
+                        line, line, line, np.full(count, np.nan), np.zeros(shape, np.uint8), np.zeros(shape, bool),
+                        scale)
 
 
 def _measure(pictures: NDArray[np.uint8], scale: tuple[float, float], valid: Mask | None) -> Measurements:

@@ -18,13 +18,16 @@ from dnnlib.files import atomic_write
 from dnnlib.pictures import Picture, save_png, synthetic_text
 from stylegan_oct.data.archive import SYNTHETIC, Archive
 from stylegan_oct.data.border import find_border, repair
+from stylegan_oct.data.preprocess import Preprocess
 from stylegan_oct.data.readers.scan import read_scans
 from stylegan_oct.latent.biomarkers.lines import draw_lines
 from stylegan_oct.latent.biomarkers.measure import BATCH, NAMES, default_um_per_px, measure
-from stylegan_oct.latent.intake import assumed_scale
+from stylegan_oct.latent.intake import assumed_scale, assumed_scale_of, pixel_size
 from stylegan_oct.sampling import Sample, picture_name
 
-DRAWN_WIDTH = 512    # pixels, at least, of the pictures with lines
+DRAWN_WIDTH = 512    # pixels, at least, of the longer side of the pictures with lines
+VARYING = "the scale of the training data differs from scan to scan; that of a whole scan of 20 degrees is assumed"
+ASSUMED = "the file gives no scale; that of a Spectralis is assumed"
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +40,7 @@ class Subject:
     valid: NDArray[np.bool_]
     um_per_px: tuple[float, float]
     synthetic: bool = False
+    notes: tuple[str, ...] = ()   # what is odd about its brightness or scale, each in one line
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,22 +53,33 @@ class Measured:
     reasons: dict[str, str | None]
     drawn: Picture | None    # RGB
     synthetic: bool
+    um_per_px: tuple[float, float]
+    notes: tuple[str, ...] = ()
 
     def row(self) -> dict[str, Any]:
         """Return the numbers, None where one cannot be told, and why."""
         whys = "; ".join(dict.fromkeys(f"{reason}" for reason in self.reasons.values() if reason))
         return {"name": self.name, "class": self.class_name,
                 **{name: None if math.isnan(value) else round(value, 4) for name, value in self.values.items()},
-                "unknown_because": whys}
+                "unknown_because": whys, "um_per_px_z": round(self.um_per_px[0], 4),
+                "um_per_px_x": round(self.um_per_px[1], 4), "notes": "; ".join(self.notes)}
 
 
-def from_samples(samples: Iterable[Sample]) -> Iterator[Subject]:
-    """Yield what a generator draws; it shows a whole scan of 20 degrees unless more is known."""
+def from_samples(samples: Iterable[Sample], preprocess: Preprocess,
+                 um_per_px: tuple[float, float] | None = None) -> Iterator[Subject]:
+    """Yield what a generator draws, at the scale that is given, or of a Spectralis scan of 20 degrees made square.
+
+    Args:
+        samples: of the generator.
+        preprocess: of its training data.
+        um_per_px: (z, x) size of a pixel.
+    """
+    known = um_per_px or pixel_size(preprocess)
     for sample in samples:
         picture = _grey(sample.picture)
         name = picture_name(sample)
         yield Subject(name, sample.class_name, picture, np.ones(picture.shape, bool),
-                      default_um_per_px(*picture.shape), True)
+                      known or default_um_per_px(*picture.shape), True, () if known else (VARYING,))
 
 
 def from_archive(path: Path, um_per_px: tuple[float, float] | None, limit: int) -> Iterator[Subject]:
@@ -72,10 +87,12 @@ def from_archive(path: Path, um_per_px: tuple[float, float] | None, limit: int) 
     archive = Archive(path)
     labelled = ((name, label, split) for split in archive.splits
                 for name, label in zip(archive.names(split), archive.labels(split), strict=True))
+    rows = archive.rows() if archive.preprocess is not None else {}  # of scans; simulated ones show 20 degrees
     for name, label, split in itertools.islice(labelled, limit):
         picture = _grey(archive.read_pixels(name))
+        scale = um_per_px or assumed_scale_of(rows.get(name, {}), archive.resolution)
         yield Subject(Path(name).stem, archive.classes[label] if archive.classes else "", *_mended(picture, None),
-                      um_per_px or default_um_per_px(*picture.shape), split == SYNTHETIC)
+                      scale, split == SYNTHETIC, (ASSUMED,) if archive.source == "scans" and um_per_px is None else ())
 
 
 def from_scans(paths: Sequence[Path], um_per_px: tuple[float, float] | None, limit: int) -> Iterator[Subject]:
@@ -92,10 +109,11 @@ def _of_file(place: int, path: Path, um_per_px: tuple[float, float] | None) -> I
     # The place among the files stands for their name, which may carry that of a patient.
     for scan in read_scans(path):
         picture = _grey(scan.pixels)
-        guess = um_per_px or assumed_scale(*picture.shape)
-        scale = (scan.um_per_px_z or guess[0], scan.um_per_px_x or guess[1])
+        known, guess = (scan.um_per_px_z, scan.um_per_px_x), um_per_px or assumed_scale(*picture.shape)
+        scale = (known[0] or guess[0], known[1] or guess[1])
         mended, valid = _mended(picture, scan.missing)
-        yield Subject(f"scan{place:04d}-{scan.number:03d}", "", mended, valid, scale)
+        notes = (*scan.notes, *([ASSUMED] if None in known and um_per_px is None else []))
+        yield Subject(f"scan{place:04d}-{scan.number:03d}", "", mended, valid, scale, notes=notes)
 
 
 def _mended(picture: Picture, missing: NDArray[np.bool_] | None) -> tuple[Picture, NDArray[np.bool_]]:
@@ -127,13 +145,13 @@ def measure_all(subjects: Iterable[Subject], progress: Callable[[int], object] =
         while part := list(itertools.islice(group, BATCH)):
             found = measure(np.stack([subject.picture for subject in part]), scale,
                             np.stack([subject.valid for subject in part]))
-            width = shape[1] * max(1, -(-DRAWN_WIDTH // shape[1]))
+            width = shape[1] * max(1, -(-DRAWN_WIDTH // max(shape)))
             for number, subject in enumerate(part):
                 yield Measured(subject.name, subject.class_name,
                                {name: float(found.values[name][number]) for name in NAMES},
                                {name: found.reasons[name][number] for name in NAMES},
                                draw_lines(subject.picture, found, number, width=width) if done + number < pictures
-                               else None, subject.synthetic)
+                               else None, subject.synthetic, scale, subject.notes)
             progress(done := done + len(part))
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dnnlib.errors import ConfigError, DataError
 from stylegan_oct.classes import CLASSES
+from stylegan_oct.data.readers.bscan import count_notes
 from stylegan_oct.features.detector import Detector
 from stylegan_oct.latent.codes import check_codes, load_codes
 from stylegan_oct.latent.intake import Refused, load_targets
@@ -104,16 +105,19 @@ def search(queries: Sequence[Query], library: Library, detector: Detector, *, k:
 
 
 def _scans(paths: Sequence[Path], G: OctGenerator, selection: str, say: Callable[[str], object]) -> list[Query]:
-    queries, refused = [], []
+    queries, refused, notes = [], [], []
     for item in load_targets(paths, selection, G.info.preprocess):
         if isinstance(item, Refused):
             refused.append(f"{item}.")
         else:
             queries.append(Query(item.pixels, coloured=item.coloured))
+            notes.append(item.notes)
     if not queries:
         raise DataError(refused[0] if refused else "No scan is left to search for.")
     for line in refused:
         say(f"left out: {line}")
+    for line in count_notes(notes):
+        say(f"to look at: {line}")
     return queries
 
 

@@ -56,8 +56,12 @@ class Task:
 
     @property
     def key(self) -> str:
-        """Eight digits of the hash of the pixels: they name the files, since the scan's own name may tell a person."""
+        """Eight digits of the hash of the pixels: they name the files, since the scan's own name may tell a person.
+
+        A scale that the file tells counts, too: the same pixels are measured otherwise with another.
+        """
         data = self.target.pixels.tobytes() + self.target.valid.tobytes()
+        data += b"" if self.target.scale_assumed else repr(self.target.um_per_px).encode()
         return hashlib.sha256(data).hexdigest()[:8]
 
 
@@ -106,7 +110,9 @@ def read_facts(out: Path, task: Task, engine: Engine) -> dict[str, Any] | None:
         found = from_dict(_Known, facts, strict=False)
     except (OSError, ConfigError):
         return None
-    return facts if (found.scan, found.manner) == (task.key, _manner(task, engine)) else None
+    same = (found.scan, found.manner) == (task.key, _manner(task, engine))
+    # The same pixels may come with another scale, at which the numbers are others.
+    return facts if same and facts.get("um_per_px") == list(task.target.um_per_px) else None
 
 
 def _manner(task: Task, engine: Engine) -> dict[str, Any]:
@@ -164,6 +170,7 @@ def _facts(task: Task, result: Result, engine: Engine, calibration: Calibration,
         notes.append(f"{target.coloured:.0%} of the pixels are coloured: is this an OCT scan?")
     if target.scale_assumed:
         notes.append("the file gives no scale; that of a Spectralis is assumed")
+    notes += target.notes
     ranking = {names[label] if names else "": distance for label, distance in result.projection.ranking.items()}
     return {
         "scan": task.key, "number": target.number, "class": result.codes.class_name, "space": result.codes.space,
