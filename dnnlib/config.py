@@ -57,6 +57,15 @@ class OneOf:
             raise ConfigError(f"{where} must be one of {', '.join(self.words)}; got {brief(value)}.")
 
 
+@dataclass(frozen=True)
+class AnyPath:
+    """Marks a text that is the path of a file: on Linux it may hold bytes that are no UTF-8."""
+
+    def check(self, value: Any, where: str) -> None:
+        """Refuse nothing more."""
+
+
+FilePath = Annotated[str, AnyPath()]
 Count = Annotated[int, Within(0, 2**53)]          # of pictures, bytes, parameters
 Share = Annotated[float, Within(0, 1)]
 Finite = Annotated[float, Within(-1e300, 1e300)]
@@ -177,7 +186,10 @@ def _is_text(kind: Any) -> bool:
 def _decode(kind: Any, value: Any, where: str) -> Any:
     origin, args = typing.get_origin(kind), typing.get_args(kind)
     if origin is Annotated:
-        found = _decode(args[0], value, where)
+        as_line = AnyPath() in args[1:] and isinstance(value, str)
+        if as_line:
+            _plain(str, value.encode(errors="surrogateescape").decode(errors="replace"), where)
+        found = value if as_line else _decode(args[0], value, where)
         for bounds in args[1:]:
             bounds.check(found, where)
         return found

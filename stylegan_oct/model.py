@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from dnnlib.config import Count, Hash, Name, Names, Within, from_dict, from_texts
+from dnnlib.config import Count, FilePath, Hash, Name, Names, Within, from_dict, from_texts
 from dnnlib.errors import CheckpointError, ConfigError
 from dnnlib.files import atomic_path, sha256_of
 from dnnlib.rundir import RunDir, runs_in
@@ -358,4 +358,4 @@ class _Known:
     """What a configuration says of its archive."""
 
     fingerprint: Hash = ""
-    path: str = ""
+    path: FilePath = ""

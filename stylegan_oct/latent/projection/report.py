@@ -100,12 +100,19 @@ class _Known:
 
 def read_facts(out: Path, task: Task, engine: Engine) -> dict[str, Any] | None:
     """Return the facts of a scan that was projected before in the same manner, or None."""
+    facts = known_facts(out / (_stem(task).format("projection") + ".json"))
+    same = facts is not None and (facts["scan"], facts["manner"]) == (task.key, _manner(task, engine))
+    return facts if same else None
+
+
+def known_facts(file: Path) -> dict[str, Any] | None:
+    """Return the facts in a file; None where it is missing or damaged, and the scan is to be projected again."""
     try:
-        facts: dict[str, Any] = read_json(out / (_stem(task).format("projection") + ".json"), nan=True)
-        found = from_dict(_Known, facts, strict=False)
+        facts: dict[str, Any] = read_json(file, nan=True)
+        from_dict(_Known, facts, strict=False)
     except (OSError, ConfigError):
         return None
-    return facts if (found.scan, found.manner) == (task.key, _manner(task, engine)) else None
+    return facts
 
 
 def _manner(task: Task, engine: Engine) -> dict[str, Any]:
