@@ -183,8 +183,13 @@ def _is_text(kind: Any) -> bool:
                            and all(isinstance(choice, str) for choice in typing.get_args(kind)))
 
 
+@functools.cache
+def _parts(kind: Any) -> tuple[Any, tuple[Any, ...], bool]:
+    return typing.get_origin(kind), typing.get_args(kind), dataclasses.is_dataclass(kind)
+
+
 def _decode(kind: Any, value: Any, where: str) -> Any:
-    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    origin, args, is_dataclass = _parts(kind)
     if origin is Annotated:
         as_line = AnyPath() in args[1:] and isinstance(value, str)
         if as_line:
@@ -195,7 +200,7 @@ def _decode(kind: Any, value: Any, where: str) -> Any:
         return found
     if kind is Any:
         return value
-    if dataclasses.is_dataclass(kind):
+    if is_dataclass:
         return from_dict(typing.cast(type[Any], kind), value, where=where)
     if origin in (types.UnionType, typing.Union):
         return _decode_union(args, value, where)
@@ -210,7 +215,7 @@ def _decode(kind: Any, value: Any, where: str) -> Any:
         return origin(_decode(part, item, f"{where}[{place}]")
                       for place, (part, item) in enumerate(zip(kinds, value, strict=True)))
     if origin in (dict, Mapping) and isinstance(value, Mapping):
-        return {_plain(str, key, f"a key of {where}"): _decode(args[1], item, f"{where}.{key}")
+        return {_decode(args[0], key, f"a key of {where}"): _decode(args[1], item, f"{where}.{key}")
                 for key, item in value.items()}
     return _plain(kind, value, where)
 

@@ -52,7 +52,7 @@ class GeneratorOptions:
     channel_max: Width
     channel_min: Width = 1
     architecture: Architecture = "skip"
-    num_fp16_res: Annotated[int, Within(0, 16)] = 0
+    num_fp16_res: Annotated[int, Within(0, 1024)] = 0
     conv_clamp: Annotated[float, Within(0, 1e30)] | None = 256.0
     speckle: bool = False
 

@@ -90,7 +90,7 @@ class Item:
         return json.dumps(dataclasses.asdict(self))
 
     @classmethod
-    def from_json(cls, line: str) -> Self:
+    def from_json(cls, line: str | bytes) -> Self:
         """Return what `to_json` wrote.
 
         Raises:
