@@ -7,6 +7,7 @@ Where a field says nothing more, whole numbers fit into 64 bits and texts are li
 import dataclasses
 import functools
 import json
+import math
 import types
 import typing
 from collections.abc import Hashable, Mapping
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar, cast
 
 from dnnlib.errors import ConfigError
+from dnnlib.escape import printable
 from dnnlib.stored import brief, brief_error, is_line, parse_json
 from dnnlib.text import suggest
 
@@ -58,18 +60,34 @@ class OneOf:
 
 
 @dataclass(frozen=True)
-class AnyPath:
-    """Marks a text that is the path of a file: on Linux it may hold bytes that are no UTF-8."""
+class Lenient:
+    """What a field may hold beyond plain numbers and lines."""
+
+    nan: bool = False        # NaN: it could not be measured
+    file: bool = False       # bytes that are no UTF-8, as names of files on Linux may have
+    controls: bool = False   # control characters, which are then spelt out, as in `escape.printable`
+    raw: bool = False        # any characters: what is made of it escapes them
+
+    def plain(self, value: Any) -> Any:
+        """Return the value as it is to be checked."""
+        if self.nan and isinstance(value, float) and math.isnan(value):
+            return 0.0
+        if self.raw and isinstance(value, str):
+            return ""
+        return value.encode(errors="surrogateescape").decode(errors="replace") if self.file and isinstance(
+            value, str) else value
 
     def check(self, value: Any, where: str) -> None:
         """Refuse nothing more."""
 
 
-FilePath = Annotated[str, AnyPath()]
+Measured = Annotated[float, Lenient(nan=True)]
+Raw = Annotated[str, Lenient(raw=True), Within(0, LONGEST)]
+FilePath = Annotated[str, Lenient(file=True)]
 Count = Annotated[int, Within(0, 2**53)]          # of pictures, bytes, parameters
 Share = Annotated[float, Within(0, 1)]
-Finite = Annotated[float, Within(-1e300, 1e300)]
-Name = Annotated[str, Within(0, 255)]             # of a class, a preset, a kind
+Finite = float                                    # as every number that is not `Measured`
+Name = Annotated[str, Lenient(controls=True), Within(0, 1024)]  # of a class, a preset, a kind
 Names = Annotated[tuple[Name, ...], Within(0, 4096)]  # of classes
 Hash = Annotated[str, Within(0, 128)]             # hexadecimal digits
 Seed = Annotated[int, Within(0, 2**32 - 1)]
@@ -191,10 +209,14 @@ def _parts(kind: Any) -> tuple[Any, tuple[Any, ...], bool]:
 def _decode(kind: Any, value: Any, where: str) -> Any:
     origin, args, is_dataclass = _parts(kind)
     if origin is Annotated:
-        as_line = AnyPath() in args[1:] and isinstance(value, str)
-        if as_line:
-            _plain(str, value.encode(errors="surrogateescape").decode(errors="replace"), where)
-        found = value if as_line else _decode(args[0], value, where)
+        lenient = next((mark for mark in args[1:] if isinstance(mark, Lenient)), None)
+        if lenient is None:
+            found = _decode(args[0], value, where)
+        else:
+            if lenient.controls and isinstance(value, str):
+                value = printable(value[:LONGEST + 1])
+            _decode(args[0], lenient.plain(value), where)
+            found = float(value) if args[0] is float else value
         for bounds in args[1:]:
             bounds.check(found, where)
         return found
@@ -235,7 +257,9 @@ def _decode_union(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
 
 def _plain(kind: Any, value: Any, where: str) -> Any:
     """Return a number, a text or a truth value of exactly this kind; whole numbers serve as floats."""
-    if kind is float and type(value) is int and abs(value) < 2**63:
+    if kind is float and type(value) in (int, float):
+        if not abs(value) <= 1e300:  # NaN too
+            raise ConfigError(f"{where} must be a finite number; got {brief(value)}.")
         return float(value)
     if kind is str and isinstance(value, str):
         if len(value) > LONGEST or not is_line(value):

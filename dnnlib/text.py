@@ -1,23 +1,33 @@
 """Words and numbers as people write and read them."""
 
 import difflib
+import re
 from collections.abc import Iterable
 
 from dnnlib.errors import ConfigError
 
 
-def parse_int_list(text: str) -> list[int]:
+def parse_int_list(text: str, *, largest: int = 2**32 - 1, most: int = 100_000) -> list[int]:
     """Return the numbers of "0-3,7" as [0, 1, 2, 3, 7], in the order given.
 
+    Args:
+        text: the list.
+        largest: number that may stand in it.
+        most: numbers that it may hold.
     Raises:
-        ConfigError: a part is neither a number nor a rising range.
+        ConfigError: a part is neither a number nor a rising range, or a number is too large, or they are too many.
     """
     numbers: list[int] = []
     for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
-            raise ConfigError(f"{part.strip()!r} in {text!r} is not a number or a rising range such as 0-7.")
-        numbers.extend(range(int(first), int(last or first) + 1))
+        match = re.fullmatch(r"\s*(\d{1,20})(?:-(\d{1,20}))?\s*", part, re.ASCII)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if first > last:
+            raise ConfigError(f"{part.strip()[:40]!r} in {text[:40]!r} is not a number or a rising range such as 0-7.")
+        if last > largest:
+            raise ConfigError(f"{part.strip()!r} goes beyond {largest}, the largest there is.")
+        if len(numbers) + last - first >= most:
+            raise ConfigError(f"{text[:40]!r} is a list of more than {most} numbers. Take it in parts.")
+        numbers.extend(range(first, last + 1))
     return numbers
 
 

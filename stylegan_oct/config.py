@@ -12,7 +12,9 @@ from typing import Any, Literal
 
 from dnnlib.config import FilePath, to_dict
 from dnnlib.errors import ConfigError
+from stylegan_oct import limits
 from stylegan_oct.augment.spec import parse_groups
+from stylegan_oct.limits import Limits, check_fields
 from stylegan_oct.networks.sizes import block_resolutions, channels_at
 
 Architecture = Literal["orig", "skip", "resnet"]
@@ -20,14 +22,15 @@ Precision = Literal["auto", "fp32", "fp16", "bf16"]
 
 
 def _check_resolution(resolution: int) -> None:
-    if resolution not in {2**n for n in range(3, 11)}:
+    if not limits.RESOLUTION.allow(resolution):
         raise ConfigError(f"The resolution must be a power of two from 8 to 1024; got {resolution}. "
                           "Convert the scans with --resolution 256.")
 
 
-def _at_least(name: str, value: float, least: float) -> None:
-    if value < least:
-        raise ConfigError(f"{name} must be at least {least}; got {value}.")
+# What both networks are made of.
+NETWORK = {"mapping_layers": Limits(least=1, most=64), "channel_base": Limits(least=1, most=2**18),
+           "channel_max": limits.CHANNELS, "channel_min": limits.CHANNELS,
+           "num_fp16_res": Limits(least=0, most=16), "conv_clamp": Limits(least=1, most=60_000, whole=False)}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +46,9 @@ class DataConfig:
     balanced: bool = False           # draw the classes equally often instead of as they come
     workers: int = 0                 # loader processes, where the pictures are not decoded once
     cache: bool = True               # decode the pictures once, into a file beside the archive
+
+    def __post_init__(self) -> None:
+        limits.PROCESSES.at_least(0).check("data.workers", self.workers)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,6 +66,9 @@ class GeneratorConfig:
     conv_clamp: float = 256.0
     speckle: bool = False            # noise like that of the training scans, over what the layers draw
 
+    def __post_init__(self) -> None:
+        check_fields(self, {**NETWORK, "z_dim": limits.WIDTH, "w_dim": limits.WIDTH}, where="G.")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DiscriminatorConfig:
@@ -74,6 +83,9 @@ class DiscriminatorConfig:
     conv_clamp: float = 256.0
     mbstd_group_size: int = 4
     freeze_layers: int = 0           # highest-resolution layers that are not trained (freeze-D)
+
+    def __post_init__(self) -> None:
+        check_fields(self, {**NETWORK, "mbstd_group_size": limits.BATCH, "freeze_layers": limits.FROZEN}, where="D.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,9 +102,8 @@ class AugmentConfig:
 
     def __post_init__(self) -> None:
         parse_groups(self.groups)
-        _at_least("augment.interval", self.interval, 1)
-        if not 0 <= self.p <= 1 or not 0 < self.p_max <= 1:
-            raise ConfigError(f"augment.p and augment.p_max must lie in 0..1; got {self.p} and {self.p_max}.")
+        check_fields(self, {"p": limits.SHARE, "target": limits.SIGN, "interval": limits.INTERVAL,
+                            "ada_kimg": limits.KIMG, "p_max": limits.SHARE.at_least(0.001)}, where="augment.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,8 +114,7 @@ class R1Config:
     interval: int = 16               # batches between two penalty steps
 
     def __post_init__(self) -> None:
-        _at_least("r1.interval", self.interval, 1)
-        _at_least("r1.gamma", self.gamma, 0)
+        check_fields(self, {"gamma": limits.GAMMA, "interval": limits.INTERVAL}, where="r1.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,8 +127,8 @@ class PathLengthConfig:
     batch_shrink: int = 2            # done on this fraction of each micro-batch
 
     def __post_init__(self) -> None:
-        _at_least("path_length.interval", self.interval, 1)
-        _at_least("path_length.batch_shrink", self.batch_shrink, 1)
+        check_fields(self, {"weight": limits.GAMMA, "interval": limits.INTERVAL, "decay": limits.SHARE,
+                            "batch_shrink": limits.BATCH}, where="path_length.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,6 +141,11 @@ class OptimizerConfig:
     beta2: float = 0.99
     eps: float = 1e-8
 
+    def __post_init__(self) -> None:
+        rate, beta = limits.RATE, limits.BETA
+        check_fields(self, {"G_lr": rate, "D_lr": rate, "beta1": beta, "beta2": beta, "eps": limits.SHARE},
+                     where="optimizer.")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EmaConfig:
@@ -138,6 +153,9 @@ class EmaConfig:
 
     kimg: float = 10.0               # half-life
     ramp: float | None = 0.05        # half-life at most this share of the images seen
+
+    def __post_init__(self) -> None:
+        check_fields(self, {"kimg": limits.KIMG, "ramp": limits.KIMG}, where="ema.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -154,16 +172,14 @@ class SaveConfig:
     patience: int = 0                # snapshots in a row, none of them the best, after which the run ends; 0: never
 
     def __post_init__(self) -> None:
-        _at_least("save.keep", self.keep, 1)
-        _at_least("save.metrics_count", self.metrics_count, 16)
-        _at_least("save.patience", self.patience, 0)
+        check_fields(self, {"tick_kimg": limits.KIMG, "snapshot_kimg": limits.KIMG, "every_min": limits.MINUTES,
+                            "keep": limits.INTERVAL, "metrics_count": limits.SAMPLES.at_least(16),
+                            "patience": limits.INTERVAL.at_least(0)}, where="save.")
         if self.patience and not self.metrics:
             raise ConfigError("A run that ends when a metric gets worse needs one. Add --metrics kd_lite0.")
         if self.best_by and self.best_by not in self.metrics:
             raise ConfigError(f"The best checkpoint cannot be told by {self.best_by!r}, which is not measured. "
                               f"--metrics has: {', '.join(self.metrics) or 'nothing'}.")
-        if not (self.tick_kimg > 0 and self.snapshot_kimg > 0):
-            raise ConfigError("save.tick_kimg and save.snapshot_kimg must be above 0.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -181,10 +197,7 @@ class StageConfig:
 
     def __post_init__(self) -> None:
         _check_resolution(self.resolution)
-        _at_least("grow.gamma", self.gamma, 0)
-        if not (self.kimg > 0 and self.lr > 0):
-            raise ConfigError(f"The length and the learning rate of the stage at {self.resolution} px must be above 0; "
-                              f"got {self.kimg:g} and {self.lr:g}.")
+        check_fields(self, {"kimg": limits.KIMG, "gamma": limits.GAMMA, "lr": limits.RATE}, where="grow.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -218,9 +231,9 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         _check_resolution(self.data.resolution)
+        check_fields(self, {"total_kimg": limits.KIMG, "batch_gpu": limits.BATCH, "batch": limits.BATCH,
+                            "seed": limits.SEED, "style_mixing": limits.SHARE})
         self._check_stages()
-        _at_least("batch_gpu", self.batch_gpu, 1)
-        _at_least("batch", self.batch, 1)
         if self.batch % self.batch_gpu:
             better = math.ceil(self.batch / self.batch_gpu) * self.batch_gpu
             raise ConfigError(f"batch must be a multiple of batch-gpu = {self.batch_gpu}; got {self.batch}. "

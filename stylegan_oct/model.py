@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,6 +19,7 @@ from dnnlib.files import atomic_path, sha256_of
 from dnnlib.rundir import RunDir, runs_in
 from dnnlib.stored import reading
 from dnnlib.text import suggest
+from stylegan_oct import limits
 from stylegan_oct.config import TrainConfig
 from stylegan_oct.data.preprocess import Preprocess, parse_preprocess
 from stylegan_oct.networks.generator import Generator
@@ -110,7 +111,13 @@ class OctGenerator(nn.Module):
         return next(self.network.parameters()).device
 
     def z(self, seeds: Sequence[int]) -> Tensor:
-        """Return the latents [len(seeds), z_dim] of the seeds: the same on every computer, one seed one latent."""
+        """Return the latents [len(seeds), z_dim] of the seeds: the same on every computer, one seed one latent.
+
+        Raises:
+            ConfigError: a seed is negative or beyond 2**32 - 1.
+        """
+        for seed in seeds:
+            limits.DRAWN_SEED.check("seed", int(seed))
         draws = [np.random.RandomState(seed).randn(self.network.z_dim) for seed in seeds]
         return torch.from_numpy(np.stack(draws)).to(torch.float32).to(self.device)
 
@@ -174,7 +181,13 @@ class OctGenerator(nn.Module):
         """Return the intermediate latents [N, layers, w_dim], float32; without a cutoff the same w for every layer.
 
         Arguments as in `forward`.
+
+        Raises:
+            ConfigError: psi or cutoff is out of range, or as in `label`.
         """
+        limits.PSI.check("psi", psi)
+        if cutoff is not None:
+            limits.CUTOFF.check("cutoff", cutoff)
         ws = self.network.mapping(z.to(self.device), self.label(label, len(z)), psi=psi, cutoff=cutoff,
                                   center=center if self.info.classes else "global")
         assert isinstance(ws, Tensor)
@@ -296,13 +309,19 @@ def _write_packed(file: Path, dest: Path, half: bool) -> None:
 def generator_header(config: TrainConfig, nimg: int, data_source: str,
                      preprocess: Preprocess | None = None) -> dict[str, str]:
     """Return what the file of a generator says of itself, so that the file alone is enough to draw and to project."""
-    settings = {} if preprocess is None else {"preprocess": json.dumps(dataclasses.asdict(preprocess))}
     options = {**dataclasses.asdict(config.G), "c_dim": len(config.data.classes),
                "img_resolution": config.data.resolution, "img_channels": config.data.channels}
-    return {"kind": "stylegan_oct generator", "format": "1", "generator": json.dumps(options),
-            "classes": json.dumps(config.data.classes), "nimg": str(nimg), "preset": config.preset,
-            "data_source": data_source, "archive": config.data.fingerprint, **settings,
-            "note": "Draws synthetic pictures; not for diagnosis."}
+    settings = {} if preprocess is None else {"preprocess": json.dumps(dataclasses.asdict(preprocess))}
+    return {**header_of(options, config.data.classes, nimg=nimg, preset=config.preset, data_source=data_source),
+            "archive": config.data.fingerprint, **settings}
+
+
+def header_of(options: Mapping[str, Any], classes: Sequence[str], *, nimg: int, preset: str,
+              data_source: str) -> dict[str, str]:
+    """Return the header of a generator's file, from the constructor arguments of its network."""
+    return {"kind": "stylegan_oct generator", "format": "1", "generator": json.dumps(dict(options)),
+            "classes": json.dumps(list(classes)), "nimg": str(nimg), "preset": preset, "data_source": data_source,
+            "archive": "", "note": "Draws synthetic pictures; not for diagnosis."}
 
 
 def read_info(file: Path) -> GeneratorInfo:

@@ -8,7 +8,10 @@ from typing import Literal
 import torch
 
 from dnnlib.errors import ConfigError
+from dnnlib.escape import file_name
 from dnnlib.pictures import Picture, save_png, sheet, synthetic_text
+from stylegan_oct import limits
+from stylegan_oct.limits import check_fields
 from stylegan_oct.model import OctGenerator
 from torch_utils.images import to_pictures
 
@@ -23,6 +26,9 @@ class Manner:
     cutoff: int | None = None
     center: Literal["class", "global"] = "class"
     noise_mode: Literal["const", "random", "none"] = "const"
+
+    def __post_init__(self) -> None:
+        check_fields(self, {"psi": limits.PSI, "cutoff": limits.CUTOFF})
 
     def facts(self) -> dict[str, str | float]:
         """Return what is said of it in the pictures."""
@@ -70,12 +76,17 @@ def save_each(G: OctGenerator, samples: Iterator[Sample], out: Path, manner: Man
     _make(out)
     paths = []
     for sample in samples:
-        name = f"{sample.class_name}-" if sample.class_name else ""
-        path = out / f"synthetic-{name}seed{sample.seed:05d}.png"
+        path = out / f"{picture_name(sample)}.png"
         save_png(path, sample.picture, _text(G, manner, seed=sample.seed, class_name=sample.class_name))
         paths.append(path)
         progress(len(paths))
     return paths
+
+
+def picture_name(sample: Sample) -> str:
+    """Return the name of a sample's file without suffix, such as `synthetic-DRUSEN-seed00007`."""
+    name = f"{file_name(sample.class_name)}-" if sample.class_name else ""
+    return f"synthetic-{name}seed{sample.seed:05d}"
 
 
 def save_grid(G: OctGenerator, samples: Iterator[Sample], out: Path, manner: Manner,

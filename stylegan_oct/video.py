@@ -16,9 +16,11 @@ from PIL import Image, ImageDraw, ImageFont
 from dnnlib.errors import ConfigError
 from dnnlib.interrupt import Interrupt
 from dnnlib.pictures import Picture, save_png
+from stylegan_oct import limits
 
 WATCHABLE = 256         # pixels; smaller pictures are enlarged to at least this
 GIF_FASTEST = 50        # frames a second; browsers slow down anything faster to 10
+LARGEST = 8192          # pixels of a side that players take
 STRIP = 20              # height of the caption, pixels, even
 COMPRESSION = {
     # yuv420p and even sizes are what browsers play; faststart lets them begin before the whole file is there.
@@ -73,8 +75,10 @@ def save_video(path: Path, frames: Iterable[Picture], *, fps: float, text: Mappi
         private: readable by the owner alone, for what was made from a patient's scan.
         progress: called with the number of frames done.
     Raises:
-        ConfigError: the ending is another, the GIF too fast, or the place cannot be written to.
+        ConfigError: the ending is another, the GIF too fast, the frames too large, or the place cannot be written to.
+        KeyboardInterrupt: stopped before the first frame was there.
     """
+    limits.FPS.check("fps", fps)
     if path.suffix not in (*COMPRESSION, ""):
         raise ConfigError(f"{path.name} ends in {path.suffix}; videos are .mp4, .gif or a folder without an ending.")
     if path.suffix == ".gif" and fps > GIF_FASTEST:
@@ -102,6 +106,10 @@ def finish_frame(picture: Picture, scale: int, words: Sequence[str] = ()) -> Pic
         scale: each pixel becomes scale x scale.
         words: side by side; empty leaves the strip out.
     """
+    height, width = (side * scale for side in picture.shape[:2])
+    if max(height, width) > LARGEST:
+        raise ConfigError(f"Frames of {width} x {height} pixels are too large for a video; a side has at most "
+                          f"{LARGEST}. Take a smaller grid, or a smaller --scale.")
     large = picture.repeat(scale, axis=0).repeat(scale, axis=1)
     odd = [(0, side % 2) for side in large.shape[:2]] + [(0, 0)] * (large.ndim - 2)
     large = np.pad(large, odd, mode="edge")
@@ -118,7 +126,12 @@ def finish_frame(picture: Picture, scale: int, words: Sequence[str] = ()) -> Pic
 
 
 def _until(pages: Iterator[Picture], interrupt: Interrupt, progress: Callable[[int], object]) -> Iterator[Picture]:
-    for number, page in enumerate(pages, 1):
+    for number in itertools.count(1):
+        page = None
+        with interrupt.abandonable():
+            page = next(pages, None)
+        if page is None:
+            return
         yield page
         progress(number)
         if interrupt.requested:
@@ -128,7 +141,9 @@ def _until(pages: Iterator[Picture], interrupt: Interrupt, progress: Callable[[i
 def _save_file(path: Path, pages: Iterator[Picture], fps: float, text: Mapping[str, str], private: bool,
                interrupt: Interrupt) -> Video:
     path.parent.mkdir(parents=True, exist_ok=True)
-    first = next(pages)
+    first = next(pages, None)
+    if first is None:
+        raise KeyboardInterrupt
     count = 0
     # The folder is the owner's alone, and takes an unfinished file with it.
     with tempfile.TemporaryDirectory(prefix=".tmp-", dir=path.parent) as folder:
@@ -170,6 +185,8 @@ def _save_folder(path: Path, pages: Iterator[Picture], fps: float, text: Mapping
     for count, page in enumerate(pages, 1):
         shape = page.shape[:2]
         save_png(path / f"frame-{count:05d}.png", page, {**text, "frame": str(count), "fps": f"{fps:g}"})
+    if not count:
+        raise KeyboardInterrupt
     return Video(path, count, fps, shape[1], shape[0], complete=not interrupt.requested)
 
 

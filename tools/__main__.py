@@ -1,13 +1,16 @@
 """`python -m tools NAME`, and `stylegan-oct NAME` once installed."""
 
+import errno
 import importlib
 import os
 import sys
 from typing import Any
 
 import click
+from click.exceptions import NoArgsIsHelpError
 
 from dnnlib.errors import UserError
+from dnnlib.escape import printable
 from dnnlib.text import suggest
 from stylegan_oct import __version__
 from torch_utils.memory import keep_freed_memory
@@ -34,9 +37,29 @@ COMMANDS = {
     "export": "Export samples with manifest, marks, hashes and a card, for training and for others.",
     "train-copies": "Learn to tell copies of training scans from other eyes: the copy detector.",
     "evaluate": "Measure a generator: fidelity, usefulness, memorisation, consistency.",
+    "import-weights": "Read official weights (.pkl), without running what is in their file.",
     "pack": "Write a generator as one small file to hand on.",
     "info": "Show what a checkpoint or an archive holds.",
 }
+
+
+# What the file system refuses to a right command. Anything else of it, such as a missing file, is a wrong command.
+REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO,
+            errno.EPIPE}
+LONGEST = 600  # characters of a message
+ADVICE = "Make room, give access, or choose another place; what is complete stays."
+
+
+def exit_code(cause: BaseException | None) -> int:
+    """Return 1 where the file system refused what a command may do, else 2."""
+    return 1 if isinstance(cause, OSError) and cause.errno in REFUSALS else 2
+
+
+def say(message: str) -> None:
+    """Print an error, its middle left out where it repeats a value without an end."""
+    message = printable(message)
+    short = message if len(message) <= LONGEST else f"{message[:LONGEST // 2]} ... {message[-LONGEST // 2:]}"
+    click.echo(f"error: {short}", err=True)
 
 
 class LazyGroup(click.Group):
@@ -69,12 +92,25 @@ class LazyGroup(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Turn a UserError into one line on stderr and exit code 2; Ctrl-C into 130."""
+        """Turn what is wrong into one line and exit code 2, what failed on the way into 1, Ctrl-C into 130."""
         try:
             return super().invoke(ctx)
-        except UserError as error:
-            click.echo(f"error: {error}", err=True)
+        except NoArgsIsHelpError:
+            raise
+        except click.UsageError as error:
+            help_too = "" if isinstance(error, click.BadParameter) and not isinstance(error, click.MissingParameter) \
+                else f" See: {error.ctx.command_path if error.ctx else ctx.command_path} --help"
+            say(f"{' '.join(error.format_message().split())}{help_too}")
             ctx.exit(2)
+        except UserError as error:
+            say(str(error))
+            ctx.exit(exit_code(error.__cause__))
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # whoever reads has enough, as `head`
+                raise
+            place = f"{error.filename}: " if error.filename else ""
+            say(f"{place}{error.strerror or error}. {ADVICE}")
+            ctx.exit(exit_code(error))
         except KeyboardInterrupt:
             click.echo("stopped.", err=True)
             ctx.exit(130)

@@ -7,7 +7,19 @@ from typing import Literal
 import click
 
 from dnnlib.progress import progress_bar
-from tools._options import checkpoint_option, device_option
+from stylegan_oct import limits
+from tools._options import (
+    PATH,
+    TEXT,
+    Whole,
+    checkpoint_option,
+    device_option,
+    json_option,
+    once,
+    out_option,
+    psi_option,
+    seed_option,
+)
 
 EPILOG = """\b
 Examples:
@@ -20,23 +32,23 @@ Examples:
 
 @click.command(epilog=EPILOG)
 @checkpoint_option
-@click.option("--samples", type=click.IntRange(min=32), default=2000, show_default=True, help="Pictures.")
-@click.option("--psi", type=float, default=1.0, show_default=True, help="Truncation: below 1 nearer to the mean.")
+@click.option("--samples", type=Whole(limits.SAMPLES.at_least(32)), default=2000, show_default=True, help="Pictures.")
+@psi_option
 @click.option("--method", type=click.Choice(["umap", "pca"]), default="umap", show_default=True,
               help="UMAP shows groups; PCA is there at once.")
-@click.option("--codes", type=click.Path(path_type=Path), multiple=True, metavar="FILE",
+@click.option("--codes", type=PATH, multiple=True, callback=once, metavar="FILE",
               help="Projected scan to place; repeat for several.")
-@click.option("--color", default="class", show_default=True, metavar="NAME",
+@click.option("--color", type=TEXT, default="class", show_default=True, metavar="NAME",
               help="Of the dots in the PNG: class or a biomarker. The page switches.")
 @click.option("--no-biomarkers", is_flag=True, help="Measure nothing, which is quicker.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of UMAP.")
-@click.option("--from", "source", type=click.Path(path_type=Path), metavar="FILE",
+@seed_option
+@click.option("--from", "source", type=PATH, metavar="FILE",
               help="Place scans in an atlas made before; its samples and maps stay.")
-@click.option("--library", type=click.Path(path_type=Path), metavar="ZIP",
+@click.option("--library", type=PATH, metavar="ZIP",
               help="Pictures drawn before, kept for the next time. [default: data/library-CHECKPOINT.zip]")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("out"), show_default=True, help="Folder.")
+@out_option("out")
 @device_option
-@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+@json_option
 def atlas(checkpoint: str | None, samples: int, psi: float, method: Literal["umap", "pca"], codes: tuple[Path, ...],
           color: str, no_biomarkers: bool, seed: int, source: Path | None, library: Path | None, out: Path,
           device: str | None, as_json: bool) -> None:

@@ -1,13 +1,26 @@
 """`biomarkers`: measure the retina in pictures."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from dnnlib.progress import progress_bar
-from dnnlib.text import parse_int_list
-from tools._options import checkpoint_option, device_option
+from stylegan_oct import limits
+from tools._options import (
+    PATH,
+    Real,
+    Whole,
+    batch_option,
+    checkpoint_option,
+    classes_option,
+    device_option,
+    json_option,
+    out_option,
+    psi_option,
+    seeds_option,
+)
 
 EPILOG = """\b
 Examples:
@@ -18,24 +31,23 @@ Examples:
 
 
 @click.command(epilog=EPILOG)
-@click.argument("scans", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("scans", nargs=-1, type=PATH)
 @checkpoint_option
-@click.option("--seeds", default="0-3", show_default=True, metavar="LIST", help="Samples to draw without SCANS.")
-@click.option("--class", "classes", multiple=True, metavar="NAME", help="Class; repeat for several. [default: all]")
-@click.option("--psi", type=float, default=1.0, show_default=True, help="Truncation of the samples.")
-@click.option("--um-per-px", type=(click.FloatRange(min=0.1, max=500), click.FloatRange(min=0.1, max=500)),
+@seeds_option("0-3", "Samples to draw without SCANS: 0-63 or 1,5,9-12.")
+@classes_option
+@psi_option
+@click.option("--um-per-px", type=(Real(limits.UM_PER_PX), Real(limits.UM_PER_PX)),
               metavar="Z X", help="Size of a pixel in um, where the file does not tell. [default: as a Spectralis]")
-@click.option("--limit", type=click.IntRange(min=1), default=1000, show_default=True, help="Pictures at most.")
-@click.option("--pictures", type=click.IntRange(min=0), default=24, show_default=True,
+@click.option("--limit", type=Whole(limits.PICTURES), default=1000, show_default=True, help="Pictures at most.")
+@click.option("--pictures", type=Whole(limits.SHOWN), default=24, show_default=True,
               help="How many to draw with their lines.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("out/biomarkers"), show_default=True,
-              help="Folder.")
-@click.option("--batch", type=click.IntRange(min=1), default=16, show_default=True, help="Samples to draw at once.")
-@click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
+@out_option("out/biomarkers")
+@batch_option(16)
+@json_option
 @device_option
-def biomarkers(scans: tuple[Path, ...], checkpoint: str | None, seeds: str, classes: tuple[str, ...], psi: float,
-               um_per_px: tuple[float, float] | None, limit: int, pictures: int, out: Path, batch: int, as_json: bool,
-               device: str | None) -> None:
+def biomarkers(scans: tuple[Path, ...], checkpoint: str | None, seeds: Sequence[int], classes: tuple[str, ...],
+               psi: float, um_per_px: tuple[float, float] | None, limit: int, pictures: int, out: Path, batch: int,
+               as_json: bool, device: str | None) -> None:
     """Measure thickness, drusen, fluid and foci in SCANS (files or an archive), or in a generator's samples."""
     from stylegan_oct.latent.biomarkers import report
 
@@ -45,8 +57,8 @@ def biomarkers(scans: tuple[Path, ...], checkpoint: str | None, seeds: str, clas
         from torch_utils.distributed import init_world
 
         G = load_generator(checkpoint, device=init_world(device).device)
-        subjects = report.from_samples(draw(G, parse_int_list(seeds), classes, Manner(psi=psi), batch=batch))
-        total = len(parse_int_list(seeds)) * (len(classes) or max(len(G.info.classes), 1))
+        subjects = report.from_samples(draw(G, seeds, classes, Manner(psi=psi), batch=batch))
+        total = len(seeds) * (len(classes) or max(len(G.info.classes), 1))
     elif len(scans) == 1 and scans[0].suffix == ".zip":
         subjects, total = report.from_archive(scans[0], um_per_px, limit), limit
     else:

@@ -5,8 +5,10 @@ from typing import Any
 
 import click
 
+from dnnlib.escape import printable
 from dnnlib.progress import progress_bar
 from stylegan_oct.data.archive import SPLITS
+from tools._options import PATH, TEXT, resolution_option, workers_option
 
 EPILOG = """\b
 Examples:
@@ -17,21 +19,23 @@ Examples:
 
 
 @click.command(epilog=EPILOG)
-@click.argument("source", type=click.Path(path_type=Path))
-@click.argument("dest", metavar="DEST.zip", type=click.Path(path_type=Path))
-@click.option("-r", "--resolution", type=int, required=True, help="Width and height in pixels, a power of two.")
+@click.argument("source", type=PATH)
+@click.argument("dest", metavar="DEST.zip", type=PATH)
+@resolution_option("Width and height in pixels, a power of two.", required=True)
 @click.option("--channels", type=click.Choice(["1", "3"]), default="1", show_default=True, help="1 grey, 3 RGB.")
 @click.option("--aspect", type=click.Choice(["stretch", "fit", "crop"]), default="stretch", show_default=True,
               help="To a square: distort, pad with the scan's noise, or cut off the sides.")
 @click.option("--border/--no-border", default=True, show_default=True,
               help="Replace white wedges and black margins by the scan's noise.")
 @click.option("--roi", is_flag=True, help="Keep a band of fixed height around the retina.")
-@click.option("--split", default="80,10,10", show_default=True, help="Shares of the patients: train, val, test.")
+@click.option("--split", type=TEXT, default="80,10,10", show_default=True,
+              help="Shares of the patients: train, val, test.")
 @click.option("--stratify", is_flag=True, help="Share out the patients of each class by number: for small sets.")
-@click.option("--only-split", metavar="NAME", help=f"Write only {', '.join(SPLITS[:-1])} or {SPLITS[-1]}.")
-@click.option("--patient-pattern", metavar="REGEX", help="Group 1 is the patient, searched in the path of a scan.")
-@click.option("--key", type=click.Path(path_type=Path), help="Key of the hashes. [default: DEST.key, made if new]")
-@click.option("--workers", type=click.IntRange(min=1), help="Processes. [default: one a core]")
+@click.option("--only-split", type=TEXT, metavar="NAME", help=f"Write only {', '.join(SPLITS[:-1])} or {SPLITS[-1]}.")
+@click.option("--patient-pattern", type=TEXT, metavar="REGEX",
+              help="Group 1 is the patient, searched in the path of a scan.")
+@click.option("--key", type=PATH, help="Key of the hashes. [default: DEST.key, made if new]")
+@workers_option()
 @click.option("--overwrite", is_flag=True, help="Replace DEST.zip if it exists.")
 def convert(source: Path, dest: Path, resolution: int, channels: str, **options: Any) -> None:
     """Turn a folder, zip or CSV of scans into an archive for training; go on with an interrupted conversion."""
@@ -41,7 +45,7 @@ def convert(source: Path, dest: Path, resolution: int, channels: str, **options:
         report = run(source, dest, resolution=resolution, channels=int(channels), **options, progress=update)
     for split, counts in report.counts.items():
         if counts:
-            classes = ", ".join(f"{name} {counts[name]}" for name in report.classes if name in counts)
+            classes = ", ".join(f"{printable(name)} {counts[name]}" for name in report.classes if name in counts)
             click.echo(f"{split:6}{sum(counts.values())}" + (f"  ({classes})" if classes else ""))
     left = report.left_out()
     click.echo(f"left out: {left or 'nothing'}\n  archive  {report.archive}\n  audit    {report.audit} (private)\n"

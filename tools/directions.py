@@ -6,7 +6,21 @@ from pathlib import Path
 import click
 
 from dnnlib.progress import progress_bar
-from tools._options import LAYERS, checkpoint_option, device_option
+from stylegan_oct import limits
+from tools._options import (
+    LAYERS,
+    PATH,
+    TEXT,
+    Whole,
+    batch_option,
+    checkpoint_option,
+    device_option,
+    json_option,
+    once,
+    out_option,
+    psi_option,
+    seed_option,
+)
 
 EPILOG = """\b
 Examples:
@@ -18,27 +32,27 @@ Examples:
 
 @click.command(epilog=EPILOG)
 @checkpoint_option
-@click.option("--class", "class_name", metavar="NAME", help="Within one class. [default: over all classes]")
-@click.option("--method", "methods", multiple=True, type=click.Choice(["pca", "sefa", "boundary", "regression"]),
+@click.option("--class", "class_name", type=TEXT, metavar="NAME", help="Within one class. [default: over all classes]")
+@click.option("--method", "methods", multiple=True, callback=once,
+              type=click.Choice(["pca", "sefa", "boundary", "regression"]),
               help="How to find them; repeat for several. [default: all]")
-@click.option("--layers", type=LAYERS, multiple=True, metavar="A-B",
+@click.option("--layers", type=LAYERS, multiple=True, callback=once, metavar="A-B",
               help="Move these layers alone, 0 the coarsest; repeat for several ranges. [default: all together]")
-@click.option("--components", type=click.IntRange(min=1), default=3, show_default=True, help="Of PCA and of SeFa.")
-@click.option("--orthogonal-to", multiple=True, metavar="NAME",
+@click.option("--components", type=Whole(limits.COMPONENTS), default=3, show_default=True, help="Of PCA and of SeFa.")
+@click.option("--orthogonal-to", type=TEXT, multiple=True, callback=once, metavar="NAME",
               help="Leave this as it is: a biomarker, a class, or `class` for all of them; repeat for several.")
-@click.option("--fit-samples", type=click.IntRange(min=100), default=4000, show_default=True,
+@click.option("--fit-samples", type=Whole(limits.SAMPLES.at_least(100)), default=4000, show_default=True,
               help="Samples to find directions with.")
-@click.option("--samples", type=click.IntRange(min=10), default=500, show_default=True,
+@click.option("--samples", type=Whole(limits.SAMPLES.at_least(10)), default=500, show_default=True,
               help="Other samples, to measure what the directions do.")
-@click.option("--oracle", type=click.Path(path_type=Path), metavar="FILE",
+@click.option("--oracle", type=PATH, metavar="FILE",
               help="Classifier by `train-detector`: does the class stay? [simulated scans: the included one]")
-@click.option("--psi", type=float, default=1.0, show_default=True, help="Truncation: below 1 nearer to the mean.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the samples.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("out/directions"), show_default=True,
-              help="Folder.")
-@click.option("--batch", type=click.IntRange(min=1), default=32, show_default=True, help="Pictures at once.")
+@psi_option
+@seed_option
+@out_option("out/directions")
+@batch_option(32)
 @device_option
-@click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
+@json_option
 @click.pass_context
 def directions(ctx: click.Context, checkpoint: str | None, class_name: str | None, methods: tuple[str, ...],
                layers: tuple[tuple[int, int], ...], components: int, orthogonal_to: tuple[str, ...], fit_samples: int,

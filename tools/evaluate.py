@@ -6,7 +6,21 @@ from pathlib import Path
 import click
 
 from dnnlib.progress import progress_bar
-from tools._options import checkpoint_option, device_option
+from stylegan_oct import limits
+from tools._options import (
+    NAME_OR_PATH,
+    PATH,
+    TEXT,
+    Whole,
+    batch_option,
+    checkpoint_option,
+    device_option,
+    first_seed_option,
+    json_option,
+    once,
+    out_option,
+    psi_option,
+)
 
 EPILOG = """\b
 Examples:
@@ -22,24 +36,26 @@ Examples:
 
 @click.command(epilog=EPILOG)
 @checkpoint_option
-@click.option("--against", metavar="PATH", help="Evaluate this generator on the same scans too, and compare.")
-@click.option("--data", type=click.Path(path_type=Path), metavar="ZIP",
+@click.option("--against", type=NAME_OR_PATH, metavar="PATH",
+              help="Evaluate this generator on the same scans too, and compare.")
+@click.option("--data", type=PATH, metavar="ZIP",
               help="Archive that the generator was trained on. [default: that of its run; for the demo, simulated]")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("out/evaluate"), show_default=True,
-              help="Folder.")
-@click.option("--detector", "detectors", multiple=True, metavar="NAME",
+@out_option("out/evaluate")
+@click.option("--detector", "detectors", type=TEXT, multiple=True, callback=once, metavar="NAME",
               help="lite0, oct, inception or vgg16-lpips; may be given several times. [default: lite0 and oct]")
-@click.option("--weights", multiple=True, metavar="NAME=FILE", help="Weights of a detector, such as oct=FILE.")
-@click.option("--count", type=click.IntRange(min=8), help="Samples. [default: as many as held-out scans, 4000 or more]")
-@click.option("--psi", type=float, default=1.0, show_default=True, help="Truncation of the samples.")
-@click.option("--only", metavar="PARTS", help="Some of fidelity,usefulness,memorisation,consistency.")
+@click.option("--weights", type=TEXT, multiple=True, metavar="NAME=FILE",
+              help="Weights of a detector, such as oct=FILE.")
+@click.option("--count", type=Whole(limits.SAMPLES.at_least(8)),
+              help="Samples. [default: as many as held-out scans, 4000 or more]")
+@psi_option
+@click.option("--only", type=TEXT, metavar="PARTS", help="Some of fidelity,usefulness,memorisation,consistency.")
 @click.option("--official", is_flag=True, help="fid50k_full and the other official metrics too; need their weights.")
 @click.option("--show-scans", is_flag=True, help="Show scans of patients in the page, which is then private.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the first sample.")
-@click.option("--batch", type=click.IntRange(min=1), default=64, show_default=True, help="Pictures at once.")
-@click.option("--compare", nargs=2, type=click.Path(path_type=Path), metavar="A B",
+@first_seed_option
+@batch_option(64)
+@click.option("--compare", nargs=2, type=PATH, metavar="A B",
               help="Put two reports side by side instead, and say which differences are beyond noise.")
-@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@json_option
 @device_option
 def evaluate(checkpoint: str | None, data: Path | None, out: Path, detectors: tuple[str, ...],
              weights: tuple[str, ...], count: int | None, psi: float, only: str | None, official: bool,

@@ -9,7 +9,23 @@ from typing import Any
 import click
 
 from dnnlib.progress import progress_bar
-from tools._options import checkpoint_option, device_option
+from stylegan_oct import limits
+from tools._options import (
+    NAME_OR_PATH,
+    PATH,
+    SHARE,
+    TEXT,
+    Text,
+    Whole,
+    batch_option,
+    checkpoint_option,
+    device_option,
+    first_seed_option,
+    json_option,
+    once,
+    out_option,
+    psi_option,
+)
 
 EPILOG = """\b
 Examples:
@@ -24,50 +40,52 @@ The same command goes on with an export that was stopped.
 
 @click.command(epilog=EPILOG)
 @checkpoint_option
-@click.option("--out", type=click.Path(path_type=Path), default=Path("out/export"), show_default=True, help="Folder.")
-@click.option("--layout", default="imagefolder", show_default=True, metavar="NAME",
+@out_option("out/export")
+@click.option("--layout", type=TEXT, default="imagefolder", show_default=True, metavar="NAME",
               help="imagefolder, webdataset, medmnist, stylegan, fddm or multieye.")
-@click.option("--mapping", metavar="PAIRS", help="Names of the classes in fddm and multieye: CNV=WAMD,DME=DR.")
-@click.option("--per-class", type=click.IntRange(min=1), default=50, show_default=True, help="Pictures of each class.")
-@click.option("--classes", metavar="COUNTS", help="Counts instead: NORMAL=2000,DRUSEN=500.")
-@click.option("--like", type=click.Path(path_type=Path), metavar="ZIP",
+@click.option("--mapping", type=TEXT, metavar="PAIRS",
+              help="Names of the classes in fddm and multieye: CNV=WAMD,DME=DR.")
+@click.option("--per-class", type=Whole(limits.PICTURES), default=50, show_default=True, help="Pictures of each class.")
+@click.option("--classes", type=TEXT, metavar="COUNTS", help="Counts instead: NORMAL=2000,DRUSEN=500.")
+@click.option("--like", type=PATH, metavar="ZIP",
               help="Share the pictures out as the classes of this archive.")
-@click.option("--split", default="90,10", show_default=True, help="Shares of train, val, test.")
-@click.option("--psi", type=click.FloatRange(min=0), default=1.0, show_default=True,
-              help="Truncation: below 1 nearer to the mean of the class.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The first.")
-@click.option("--oracle", metavar="FILE",
+@click.option("--split", type=TEXT, default="90,10", show_default=True, help="Shares of train, val, test.")
+@psi_option
+@first_seed_option
+@click.option("--oracle", type=NAME_OR_PATH, metavar="FILE",
               help="Reject what this class oracle puts elsewhere; none. [simulated scans: the included one]")
-@click.option("--oracle-min", type=click.FloatRange(0, 1), default=0.0, show_default=True,
+@click.option("--oracle-min", type=SHARE, default=0.0, show_default=True,
               help="Least probability of the class.")
-@click.option("--training", type=click.Path(path_type=Path), metavar="ZIP",
+@click.option("--training", type=PATH, metavar="ZIP",
               help="Reject what may be copies of scans of this archive, which the generator was trained on.")
-@click.option("--copies", type=click.Path(path_type=Path), metavar="FILE",
+@click.option("--copies", type=PATH, metavar="FILE",
               help="Copy detector of that archive. [beside it, trained on the first use]")
-@click.option("--biomarker", "rules", multiple=True, metavar="[CLASS:]NAME=RANGE",
+@click.option("--biomarker", "rules", type=TEXT, multiple=True, callback=once, metavar="[CLASS:]NAME=RANGE",
               help="Severity: upper-third, middle-third, lower-third, 0.02-0.1, 0.02- or -0.1; repeat for several.")
 @click.option("--biomarkers/--no-biomarkers", default=True, show_default=True, help="Measure thickness, drusen, fluid.")
-@click.option("--tries", type=click.IntRange(1, 100), default=20, show_default=True,
+@click.option("--tries", type=Whole(limits.TRIES), default=20, show_default=True,
               help="Pictures to draw at most for each one kept.")
-@click.option("--teacher", type=click.Path(path_type=Path), metavar="FILE",
+@click.option("--teacher", type=PATH, metavar="FILE",
               help="TorchScript or .onnx whose soft labels are added.")
-@click.option("--teacher-input", default="samex3-imagenet", show_default=True, metavar="SIZExCHANNELS-NORM",
+@click.option("--teacher-input", type=TEXT, default="samex3-imagenet", show_default=True, metavar="SIZExCHANNELS-NORM",
               help="What it takes, such as 224x1-unit; norms: unit, signed, imagenet.")
-@click.option("--teacher-classes", metavar="NAMES", help="Its outputs in order. [default: the generator's classes]")
-@click.option("--data-name", default="", metavar="TEXT", help="For the card: the data the generator was trained on.")
-@click.option("--data-licence", default="", metavar="TEXT", help="Their licence.")
-@click.option("--licence", default="other", show_default=True, help="Of the export, such as cc-by-4.0.")
+@click.option("--teacher-classes", type=TEXT, metavar="NAMES",
+              help="Its outputs in order. [default: the generator's classes]")
+@click.option("--data-name", type=Text(blank=True), default="", metavar="TEXT",
+              help="For the card: the data the generator was trained on.")
+@click.option("--data-licence", type=Text(blank=True), default="", metavar="TEXT", help="Their licence.")
+@click.option("--licence", type=TEXT, default="other", show_default=True, help="Of the export, such as cc-by-4.0.")
 @click.option("--latents", is_flag=True, help="Add latents.safetensors.")
 @click.option("--corner-mark", is_flag=True, help='Write "synthetic" into a corner of each picture.')
-@click.option("--report", type=click.Path(path_type=Path), metavar="FILE",
+@click.option("--report", type=PATH, metavar="FILE",
               help="report.json of the generator. [beside it, in its run, out/evaluate]")
 @click.option("--allow-unreviewed", is_flag=True, help="Export a generator that was not evaluated.")
-@click.option("--batch", type=click.IntRange(min=1), default=16, show_default=True, help="Pictures at once.")
-@click.option("--verify", type=click.Path(path_type=Path), metavar="DIR",
+@batch_option(16)
+@click.option("--verify", type=PATH, metavar="DIR",
               help="Check an export instead: hashes, manifest, and some pictures drawn again.")
-@click.option("--count", type=click.IntRange(min=0), default=20, show_default=True,
+@click.option("--count", type=Whole(limits.SHOWN), default=20, show_default=True,
               help="Pictures to draw again with --verify.")
-@click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
+@json_option
 @device_option
 @click.pass_context
 def export(ctx: click.Context, /, verify: Path | None, count: int, as_json: bool, device: str | None,

@@ -1,13 +1,23 @@
 """`generate`: draw synthetic scans."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import click
 
 from dnnlib.progress import progress_bar
-from dnnlib.text import parse_int_list
-from tools._options import checkpoint_option, device_option
+from stylegan_oct import limits
+from tools._options import (
+    Whole,
+    batch_option,
+    checkpoint_option,
+    classes_option,
+    device_option,
+    out_option,
+    psi_option,
+    seeds_option,
+)
 
 EPILOG = """\b
 Examples:
@@ -18,10 +28,10 @@ Examples:
 
 @click.command(epilog=EPILOG)
 @checkpoint_option
-@click.option("--seeds", default="0-7", show_default=True, metavar="LIST", help="Numbers and ranges: 0-63 or 1,5,9-12.")
-@click.option("--class", "classes", multiple=True, metavar="NAME", help="Class; repeat for several. [default: all]")
-@click.option("--psi", type=float, default=1.0, show_default=True, help="Truncation: below 1 nearer to the mean.")
-@click.option("--cutoff", type=click.IntRange(min=1), help="Truncate only this many layers, the coarse ones.")
+@seeds_option("0-7")
+@classes_option
+@psi_option
+@click.option("--cutoff", type=Whole(limits.CUTOFF), help="Truncate only this many layers, the coarse ones.")
 @click.option("--center", type=click.Choice(["class", "global"]), default="class", show_default=True,
               help="Truncate towards the mean of the class or of all.")
 @click.option("--noise", type=click.Choice(["const", "random", "none"]), default="const", show_default=True,
@@ -29,10 +39,10 @@ Examples:
 @click.option("--precision", type=click.Choice(["auto", "fp32", "fp16", "bf16"]), default="auto", show_default=True,
               help="Of the network; bf16 takes a third less on CPUs that know it.")
 @click.option("--grid", is_flag=True, help="One labelled sheet instead of single pictures.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("out"), show_default=True, help="Folder.")
-@click.option("--batch", type=click.IntRange(min=1), default=8, show_default=True, help="Pictures at once.")
+@out_option("out")
+@batch_option(8)
 @device_option
-def generate(checkpoint: str | None, seeds: str, classes: tuple[str, ...], psi: float, cutoff: int | None,
+def generate(checkpoint: str | None, seeds: Sequence[int], classes: tuple[str, ...], psi: float, cutoff: int | None,
              center: Literal["class", "global"], noise: Literal["const", "random", "none"],
              precision: Literal["auto", "fp32", "fp16", "bf16"], grid: bool, out: Path, batch: int,
              device: str | None) -> None:
@@ -41,11 +51,10 @@ def generate(checkpoint: str | None, seeds: str, classes: tuple[str, ...], psi: 
     from stylegan_oct.sampling import Manner, draw, save_each, save_grid
     from torch_utils.distributed import init_world
 
-    numbers = parse_int_list(seeds)
     G = load_generator(checkpoint, device=init_world(device).device, precision=precision)
     manner = Manner(psi=psi, cutoff=cutoff, center=center, noise_mode=noise)
-    samples = draw(G, numbers, classes, manner, batch=batch)
-    with progress_bar("drawing", len(numbers) * (len(classes) or max(len(G.info.classes), 1))) as update:
+    samples = draw(G, seeds, classes, manner, batch=batch)
+    with progress_bar("drawing", len(seeds) * (len(classes) or max(len(G.info.classes), 1))) as update:
         if grid:
             path = save_grid(G, samples, out, manner, update)
         else:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from tools._options import checkpoint_option
+from tools._options import NAME_OR_PATH, checkpoint_option, json_option
 
 EPILOG = """\b
 Examples:
@@ -16,9 +16,9 @@ Examples:
 
 
 @click.command(epilog=EPILOG)
-@click.argument("path", required=False)
+@click.argument("path", required=False, type=NAME_OR_PATH)
 @checkpoint_option
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def info(path: str | None, checkpoint: str | None, as_json: bool) -> None:
     """Show what PATH holds: a checkpoint, a run, a folder of runs, or an archive."""
     from stylegan_oct.describe import describe

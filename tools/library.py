@@ -5,7 +5,16 @@ from pathlib import Path
 import click
 
 from dnnlib.progress import progress_bar
-from tools._options import checkpoint_option, device_option
+from stylegan_oct import limits
+from tools._options import (
+    FILE,
+    Whole,
+    batch_option,
+    checkpoint_option,
+    device_option,
+    first_seed_option,
+    psi_option,
+)
 
 EPILOG = """\b
 Examples:
@@ -16,13 +25,13 @@ Examples:
 
 @click.command(epilog=EPILOG)
 @checkpoint_option
-@click.option("--count", type=click.IntRange(min=1), default=2000, show_default=True,
+@click.option("--count", type=Whole(limits.PICTURES), default=2000, show_default=True,
               help="Pictures, spread evenly over the classes; a larger number goes on with a library that is there.")
-@click.option("--psi", type=float, default=1.0, show_default=True, help="Truncation: below 1 nearer to the mean.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the first picture.")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="The zip. [default: in data/]")
+@psi_option
+@first_seed_option
+@click.option("--out", type=FILE, help="The zip. [default: in data/]")
 @click.option("--overwrite", is_flag=True, help="Replace a library of another checkpoint, psi or seed.")
-@click.option("--batch", type=click.IntRange(min=1), default=32, show_default=True, help="Pictures at once.")
+@batch_option(32)
 @device_option
 def library(checkpoint: str | None, count: int, psi: float, seed: int, out: Path | None, overwrite: bool, batch: int,
             device: str | None) -> None:

@@ -7,7 +7,17 @@ from typing import Literal
 import click
 
 from dnnlib.progress import progress_bar
-from tools._options import checkpoint_option, device_option
+from stylegan_oct import limits
+from tools._options import (
+    PATH,
+    TEXT,
+    Whole,
+    checkpoint_option,
+    device_option,
+    json_option,
+    out_option,
+    selection_option,
+)
 
 EPILOG = """\b
 Examples:
@@ -19,22 +29,21 @@ Examples:
 
 
 @click.command(epilog=EPILOG)
-@click.argument("paths", nargs=-1, metavar="[SCAN]...", type=click.Path(path_type=Path))
+@click.argument("paths", nargs=-1, metavar="[SCAN]...", type=PATH)
 @checkpoint_option
-@click.option("--library", "library_path", type=click.Path(path_type=Path), metavar="ZIP",
+@click.option("--library", "library_path", type=PATH, metavar="ZIP",
               help="As `library` wrote it. [default: 2000 pictures, drawn on the first use]")
-@click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="Neighbours of a scan.")
+@click.option("-k", type=Whole(limits.NEIGHBOURS), default=10, show_default=True, help="Neighbours of a scan.")
 @click.option("--space", type=click.Choice(["features", "w"]), default="features", show_default=True,
               help="Compare what a detector sees, or latents; SCAN is then what `project` wrote.")
-@click.option("--detector", default="lite0", show_default=True, metavar="NAME", help="lite0, inception or oct.")
-@click.option("--weights", type=click.Path(path_type=Path), help="Weights of the detector. [oct: the included ones]")
-@click.option("--training", type=click.Path(path_type=Path), metavar="ZIP",
+@click.option("--detector", type=TEXT, default="lite0", show_default=True, metavar="NAME",
+              help="lite0, inception or oct.")
+@click.option("--weights", type=PATH, help="Weights of the detector. [oct: the included ones]")
+@click.option("--training", type=PATH, metavar="ZIP",
               help="Archive that the generator was trained on: are the neighbours copies of its scans?")
-@click.option("--scans", "selection", default="all", show_default=True, metavar="WHICH",
-              help="B-scans of a volume: all, middle, or numbers such as 3-9.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("out/neighbours"), show_default=True,
-              help="Folder.")
-@click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
+@selection_option
+@out_option("out/neighbours")
+@json_option
 @device_option
 def neighbours(paths: tuple[Path, ...], checkpoint: str | None, library_path: Path | None, k: int,
                space: Literal["features", "w"], detector: str, weights: Path | None, training: Path | None,

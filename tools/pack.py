@@ -1,10 +1,11 @@
 """`pack`: one small file of a generator."""
 
+import shlex
 from pathlib import Path
 
 import click
 
-from tools._options import checkpoint_option
+from tools._options import FILE, checkpoint_option
 
 EPILOG = """\b
 Example:
@@ -13,7 +14,7 @@ Example:
 
 
 @click.command(epilog=EPILOG)
-@click.argument("dest", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("dest", type=FILE)
 @checkpoint_option
 @click.option("--full", is_flag=True, help="Keep float32, twice the size.")
 @click.option("--with-discriminator", is_flag=True, help="Write D.safetensors beside it, for others to train on.")
@@ -22,4 +23,5 @@ def pack(dest: Path, checkpoint: str | None, full: bool, with_discriminator: boo
     from stylegan_oct.model import DEMO, export_generator
 
     export_generator(Path(checkpoint) if checkpoint else DEMO, dest, half=not full, discriminator=with_discriminator)
-    click.echo(f"{dest}, {dest.stat().st_size / 1e6:.1f} MB; draw with it: python -m tools generate -c {dest}")
+    click.echo(f"{dest}, {dest.stat().st_size / 1e6:.1f} MB; draw with it: python -m tools generate -c "
+               f"{shlex.quote(str(dest))}")

@@ -6,6 +6,8 @@ import click
 
 from dnnlib.errors import ConfigError
 from dnnlib.progress import progress_bar
+from stylegan_oct import limits
+from tools._options import FILE, SHARE, Whole, classes_option, resolution_option, seed_option, workers_option
 
 EPILOG = """\b
 Examples:
@@ -16,18 +18,18 @@ Examples:
 
 
 @click.command(epilog=EPILOG)
-@click.argument("dest", type=click.Path(path_type=Path, dir_okay=False), required=False)
-@click.option("-n", "--count", type=click.IntRange(min=1), default=2000, show_default=True, help="Number of scans.")
-@click.option("-r", "--resolution", type=int, default=64, show_default=True, help="Width and height in pixels.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Another seed, other eyes.")
+@click.argument("dest", type=FILE, required=False)
+@click.option("-n", "--count", type=Whole(limits.PICTURES), default=2000, show_default=True, help="Number of scans.")
+@resolution_option("Width and height in pixels.", allowed=limits.SIMULATED, default=64)
+@seed_option
 @click.option("--masks", is_flag=True, help="Add masks of the layers and the lesions.")
 @click.option("--border/--no-border", default=True, show_default=True,
               help="White wedges and black margins, as scans have them.")
-@click.option("--class", "classes", multiple=True, metavar="NAME", help="Class; repeat for several. [default: all]")
-@click.option("--val", type=click.FloatRange(0, 1), default=0.1, show_default=True, help="Share for validation.")
-@click.option("--test", type=click.FloatRange(0, 1), default=0.1, show_default=True, help="Share for testing.")
-@click.option("--workers", type=click.IntRange(min=1), help="Processes. [default: one for each core]")
-@click.option("--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Write a PNG with six of each class.")
+@classes_option
+@click.option("--val", type=SHARE, default=0.1, show_default=True, help="Share for validation.")
+@click.option("--test", type=SHARE, default=0.1, show_default=True, help="Share for testing.")
+@workers_option()
+@click.option("--sheet", type=FILE, help="Write a PNG with six of each class.")
 @click.option("--overwrite", is_flag=True, help="Replace DEST if it is there.")
 def phantom(dest: Path | None, count: int, resolution: int, seed: int, masks: bool, border: bool,
             classes: tuple[str, ...], val: float, test: float, workers: int | None, sheet: Path | None,

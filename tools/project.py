@@ -6,7 +6,19 @@ from typing import Literal
 import click
 
 from dnnlib.progress import progress_bar
-from tools._options import checkpoint_option, device_option
+from stylegan_oct import limits
+from tools._options import (
+    PATH,
+    TEXT,
+    Whole,
+    batch_option,
+    checkpoint_option,
+    device_option,
+    json_option,
+    out_option,
+    seed_option,
+    selection_option,
+)
 
 EPILOG = """\b
 Examples:
@@ -17,31 +29,30 @@ Examples:
 
 
 @click.command(epilog=EPILOG)
-@click.argument("paths", nargs=-1, metavar="[SCAN]...", type=click.Path(path_type=Path))
+@click.argument("paths", nargs=-1, metavar="[SCAN]...", type=PATH)
 @checkpoint_option
-@click.option("--class", "class_name", metavar="NAME", help="Class of the scans. [default: compares all]")
-@click.option("--scans", "selection", default="all", show_default=True, metavar="WHICH",
-              help="B-scans of a volume: all, middle, or numbers such as 3-9.")
+@click.option("--class", "class_name", type=TEXT, metavar="NAME", help="Class of the scans. [default: compares all]")
+@selection_option
 @click.option("--space", type=click.Choice(["w", "w+", "pti"]), help="One w, a w for each layer, or w with tuned "
               "weights. [default: w+]")
 @click.option("--preset", type=click.Choice(["quick", "standard", "thorough", "official"]), default="standard",
               show_default=True, help="Schedule; official is that of StyleGAN2-ADA, ten times slower.")
-@click.option("--steps", type=click.IntRange(min=1), help="Steps of Adam. [default: as in the preset]")
+@click.option("--steps", type=Whole(limits.STEPS), help="Steps of Adam. [default: as in the preset]")
 @click.option("--noise", is_flag=True, help="Also fit the noise of the layers: nearer, but worse to edit.")
-@click.option("--library", "library_path", type=click.Path(path_type=Path), metavar="ZIP",
+@click.option("--library", "library_path", type=PATH, metavar="ZIP",
               help="Pictures to begin from. [default: 2000, drawn on the first use]")
-@click.option("--encoder", "encoder_path", type=click.Path(path_type=Path), metavar="FILE",
+@click.option("--encoder", "encoder_path", type=PATH, metavar="FILE",
               help="As `train-encoder` wrote it. [default: the generator's, where there is one]")
-@click.option("--reference", type=click.Path(path_type=Path), metavar="ZIP",
+@click.option("--reference", type=PATH, metavar="ZIP",
               help="Archive with held-out scans, to tell how usual a distance is.")
-@click.option("--compare", type=click.IntRange(min=0), metavar="N", help="Own samples, and held-out scans, to compare "
+@click.option("--compare", type=Whole(limits.SHOWN), metavar="N", help="Own samples, and held-out scans, to compare "
               "distances with; projected once. [default: 32, or 8 where it takes long]")
 @click.option("--film", is_flag=True, help="Also film the way there.")
 @click.option("--again", is_flag=True, help="Project also what is done.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all that is random.")
-@click.option("--batch", type=click.IntRange(min=1), default=8, show_default=True, help="Scans at once.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("out/project"), show_default=True, help="Folder.")
-@click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
+@seed_option
+@batch_option(8)
+@out_option("out/project")
+@json_option
 @device_option
 def project(paths: tuple[Path, ...], checkpoint: str | None, class_name: str | None, selection: str,
             space: Literal["w", "w+", "pti"] | None, preset: str, steps: int | None, noise: bool,

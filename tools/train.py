@@ -10,10 +10,23 @@ from rich.console import Console
 from dnnlib.config import parse_setting, to_json
 from dnnlib.progress import progress_bar
 from dnnlib.text import format_nimg
+from stylegan_oct import limits
 from stylegan_oct.classes import CLASSES
 from stylegan_oct.config import DataConfig, TrainConfig
 from stylegan_oct.presets import PRESETS
-from tools._options import device_option
+from tools._options import (
+    BATCH,
+    KIMG,
+    NAME_OR_PATH,
+    PATH,
+    SEED,
+    SHARE,
+    TEXT,
+    Real,
+    Whole,
+    device_option,
+    resolution_option,
+)
 
 if TYPE_CHECKING:
     from torch_utils.distributed import World
@@ -27,39 +40,45 @@ Examples:
 
 
 @click.command(epilog=EPILOG)
-@click.option("--data", metavar="PATH", help="Archive, or folder, zip or CSV of scans. [default: simulated scans]")
-@click.option("--phantom-images", type=click.IntRange(min=16), metavar="N",
+@click.option("--data", type=NAME_OR_PATH, metavar="PATH",
+              help="Archive, or folder, zip or CSV of scans. [default: simulated scans]")
+@click.option("--phantom-images", type=Whole(limits.PICTURES.at_least(16)), metavar="N",
               help="How many scans to simulate without --data. [default: 2000 up to 64 px, 8000 above]")
-@click.option("-r", "--resolution", type=int, help="Pixels, a power of two. [default: that of the archive, else 64]")
+@resolution_option("Width and height in pixels, a power of two. [default: that of the archive, else 64]")
 @click.option("--preset", type=click.Choice(list(PRESETS)), help="Sizes and constants. [default: by resolution]")
-@click.option("--kimg", "total_kimg", type=click.FloatRange(min=0, min_open=True), help="Length in 1000 images.")
-@click.option("--outdir", type=click.Path(path_type=Path), default=Path("runs"), show_default=True,
+@click.option("--kimg", "total_kimg", type=KIMG, help="Length in 1000 images.")
+@click.option("--outdir", type=PATH, default=Path("runs"), show_default=True,
               help="Where the runs are.")
 @click.option("--new", is_flag=True, help="Start another run even if one with this configuration is unfinished.")
-@click.option("--grow", metavar="STAGES", help="Learn smaller pictures first: 64,256 or 64:30,256 (kimg), or off. "
+@click.option("--grow", type=TEXT, metavar="STAGES",
+              help="Learn smaller pictures first: 64,256 or 64:30,256 (kimg), or off. "
               "[default: as the preset, off with --start-from]")
-@click.option("--start-from", metavar="PATH", help="Begin with the weights of this checkpoint or run (transfer).")
-@click.option("--batch", type=click.IntRange(min=1), help="Images per update.")
-@click.option("--batch-gpu", type=click.IntRange(min=1), help="Images at once on one GPU; less needs less memory.")
-@click.option("--gamma", type=click.FloatRange(min=0), help="Weight of the R1 penalty.")
+@click.option("--start-from", type=NAME_OR_PATH, metavar="PATH",
+              help="Begin with the weights of this checkpoint or run (transfer).")
+@click.option("--batch", type=BATCH, help="Images per update.")
+@click.option("--batch-gpu", type=BATCH, help="Images at once on one GPU; less needs less memory.")
+@click.option("--gamma", type=Real(limits.GAMMA), help="Weight of the R1 penalty.")
 @click.option("--aug", type=click.Choice(["ada", "fixed", "off"]), help="Augmentation: adaptive, fixed or none.")
-@click.option("--aug-groups", metavar="NAMES", help="Augmentations: b, bg, bgc, bgcf, bgcfn, bgcfnc.")
-@click.option("--aug-p", type=click.FloatRange(0, 1), help="Strength when fixed, or at the start.")
-@click.option("--target", type=click.FloatRange(-1, 1), help="ADA's target.")
-@click.option("--freeze-d", type=click.IntRange(min=0), help="Highest discriminator layers that stay fixed.")
+@click.option("--aug-groups", type=TEXT, metavar="NAMES", help="Augmentations: b, bg, bgc, bgcf, bgcfn, bgcfnc.")
+@click.option("--aug-p", type=SHARE, help="Strength when fixed, or at the start.")
+@click.option("--target", type=Real(limits.SIGN), help="ADA's target.")
+@click.option("--freeze-d", type=Whole(limits.FROZEN), help="Highest discriminator layers that stay fixed.")
 @click.option("--mirror/--no-mirror", default=None, help="Add every image flipped left to right.")
 @click.option("--balanced/--no-balanced", default=None, help="Draw the classes equally often.")
 @click.option("--precision", type=click.Choice(["auto", "fp32", "fp16", "bf16"]),
               help="Of the blocks. [default: auto, float16 on a GPU and float32 on a CPU]")
 @click.option("--graphs/--no-graphs", default=None, help="Let a GPU run its steps from records. [default: yes]")
 @click.option("--tf32/--no-tf32", default=None, help="Faster float32 on a GPU, with factors of 10 bits. [default: no]")
-@click.option("--seed", type=click.IntRange(min=0), help="Of weights, data order and every draw.")
-@click.option("--metrics", metavar="NAMES", callback=lambda _ctx, _param, text: text.split(",") if text else None,
+@click.option("--seed", type=SEED, help="Of all that is random. [default: 0]")
+@click.option("--metrics", type=TEXT, metavar="NAMES",
+              callback=lambda _ctx, _param, text: text.split(",") if text else None,
               help="Measure these at every snapshot, such as kd_lite0,recall_lite0.")
-@click.option("--metrics-count", type=click.IntRange(min=16), help="Samples for them. [default: 1000]")
-@click.option("--best-by", metavar="NAME", help="Keep the best checkpoint by this one. [default: the first of them]")
-@click.option("--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Any other field of the configuration.")
-@click.option("--processes", type=click.IntRange(min=0), default=1, show_default=True,
+@click.option("--metrics-count", type=Whole(limits.SAMPLES.at_least(16)), help="Samples for them. [default: 1000]")
+@click.option("--best-by", type=TEXT, metavar="NAME",
+              help="Keep the best checkpoint by this one. [default: the first of them]")
+@click.option("--set", "settings", type=TEXT, multiple=True, metavar="FIELD=VALUE",
+              help="Any other field of the configuration.")
+@click.option("--processes", type=Whole(limits.PROCESSES.at_least(0)), default=1, show_default=True,
               help="On this computer, one a GPU; 0 takes what is best on a CPU.")
 @device_option
 @click.option("--profile", is_flag=True, help="Only show where the time of one step of each kind goes.")

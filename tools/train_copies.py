@@ -7,7 +7,15 @@ from pathlib import Path
 import click
 
 from dnnlib.progress import progress_bar
-from tools._options import device_option
+from tools._options import (
+    FILE,
+    PATH,
+    device_option,
+    json_option,
+    learning_options,
+    resolution_option,
+    seed_option,
+)
 
 EPILOG = """\b
 Examples:
@@ -17,15 +25,13 @@ Examples:
 
 
 @click.command(epilog=EPILOG)
-@click.argument("archive", required=False, type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path),
+@click.argument("archive", required=False, type=PATH)
+@click.option("--out", type=FILE,
               help="File to write. [default: beside the archive, where `evaluate` and `export` look for it]")
-@click.option("-r", "--resolution", type=int, default=32, show_default=True, help="Pixels it looks at.")
-@click.option("--kimg", type=click.FloatRange(min=0, min_open=True), default=64.0, show_default=True,
-              help="Length in 1000 scans.")
-@click.option("--batch", type=click.IntRange(min=4), default=128, show_default=True, help="Scans per update.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of weights and draws.")
-@click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
+@resolution_option("Pixels it looks at: 16, 32, 64 or 128.", default=32)
+@learning_options(kimg=64.0, batch=128, least=4)
+@seed_option
+@json_option
 @device_option
 def train_copies(archive: Path | None, out: Path | None, resolution: int, kimg: float, batch: int, seed: int,
                  as_json: bool, device: str | None) -> None:

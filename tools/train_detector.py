@@ -7,7 +7,15 @@ from pathlib import Path
 import click
 
 from dnnlib.progress import progress_bar
-from tools._options import device_option
+from tools._options import (
+    FILE,
+    NAME_OR_PATH,
+    device_option,
+    json_option,
+    learning_options,
+    resolution_option,
+    seed_option,
+)
 
 EPILOG = """\b
 Examples:
@@ -17,15 +25,13 @@ Examples:
 
 
 @click.command(epilog=EPILOG)
-@click.argument("archive", required=False)
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), default=Path("out/detector.safetensors"),
+@click.argument("archive", required=False, type=NAME_OR_PATH)
+@click.option("--out", type=FILE, default=Path("out/detector.safetensors"),
               show_default=True, help="File to write.")
-@click.option("-r", "--resolution", type=int, help="Pixels it looks at. [default: the archive's, at most 128]")
-@click.option("--kimg", type=click.FloatRange(min=0, min_open=True), default=32.0, show_default=True,
-              help="Length in 1000 images.")
-@click.option("--batch", type=click.IntRange(min=2), default=64, show_default=True, help="Pictures per update.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of weights and draws.")
-@click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
+@resolution_option("Pixels it looks at, a power of two. [default: the archive's, at most 128]")
+@learning_options(kimg=32.0, batch=64, least=2)
+@seed_option
+@json_option
 @device_option
 def train_detector(archive: str | None, out: Path, resolution: int | None, kimg: float, batch: int, seed: int,
                    as_json: bool, device: str | None) -> None:

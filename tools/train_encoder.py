@@ -5,7 +5,8 @@ from pathlib import Path
 import click
 
 from dnnlib.progress import progress_bar
-from tools._options import checkpoint_option, device_option
+from stylegan_oct import limits
+from tools._options import BATCH, FILE, Whole, checkpoint_option, device_option, seed_option
 
 EPILOG = """\b
 Examples:
@@ -16,11 +17,11 @@ Examples:
 
 @click.command("train-encoder", epilog=EPILOG)
 @checkpoint_option
-@click.option("--steps", type=click.IntRange(min=1), default=2000, show_default=True,
+@click.option("--steps", type=Whole(limits.STEPS), default=2000, show_default=True,
               help="Of Adam; 2000 take some 10 minutes at 64 px without a GPU.")
-@click.option("--batch", type=click.IntRange(min=1), default=16, show_default=True, help="Samples in a step.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of weights and samples.")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="The file. [default: in data/]")
+@click.option("--batch", type=BATCH, default=16, show_default=True, help="Images per update.")
+@seed_option
+@click.option("--out", type=FILE, help="The file. [default: in data/]")
 @device_option
 def train_encoder(checkpoint: str | None, steps: int, batch: int, seed: int, out: Path | None,
                   device: str | None) -> None:

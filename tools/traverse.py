@@ -1,13 +1,31 @@
 """`traverse`: move samples or projected scans along a direction."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
+from dnnlib.escape import file_name
 from dnnlib.progress import progress_bar
-from dnnlib.text import parse_int_list
-from tools._options import LAYERS, checkpoint_option, device_option
+from stylegan_oct import limits
+from tools._options import (
+    LAYERS,
+    PATH,
+    TEXT,
+    Real,
+    Whole,
+    batch_option,
+    checkpoint_option,
+    device_option,
+    fps_option,
+    json_option,
+    once,
+    out_option,
+    psi_option,
+    seconds_option,
+    seeds_option,
+)
 
 EPILOG = """\b
 Examples:
@@ -20,30 +38,33 @@ Examples:
 
 @click.command(epilog=EPILOG)
 @checkpoint_option
-@click.option("--directions", "file", type=click.Path(path_type=Path), metavar="FILE",
+@click.option("--directions", "file", type=PATH, metavar="FILE",
               help="Written by `directions`. [default: the first principal component of the class]")
-@click.option("--direction", "name", metavar="NAME", help="Which one. [default: that with the largest effect]")
+@click.option("--direction", "name", type=TEXT, metavar="NAME",
+              help="Which one. [default: that with the largest effect]")
 @click.option("--layers", type=LAYERS, metavar="A-B", help="Move these layers alone. [default: those of the direction]")
-@click.option("--seeds", default="0-4", show_default=True, metavar="LIST", help="Rows: seeds 0-4 or 1,5,9-12.")
-@click.option("--class", "class_name", metavar="NAME", help="Of the rows. [default: that of the direction, or all]")
-@click.option("--codes", type=click.Path(path_type=Path), multiple=True, metavar="FILE",
+@seeds_option("0-4", "Rows: 0-4 or 1,5,9-12.")
+@click.option("--class", "class_name", type=TEXT, metavar="NAME",
+              help="Of the rows. [default: that of the direction, or all]")
+@click.option("--codes", type=PATH, multiple=True, callback=once, metavar="FILE",
               help="Projected scans as rows, instead of seeds.")
-@click.option("--reach", type=click.FloatRange(min=0, min_open=True), default=3.0, show_default=True,
+@click.option("--reach", type=Real(limits.REACH), default=3.0, show_default=True,
               help="How far, to either side.")
 @click.option("--in-unit", is_flag=True, help="The reach is in the unit of the biomarker, such as um.")
-@click.option("--columns", type=click.IntRange(min=2), default=7, show_default=True, help="Steps.")
-@click.option("--biomarker", metavar="NAME", help="Curve below the grid. [default: what the direction moves]")
+@click.option("--columns", type=Whole(limits.COLUMNS), default=7, show_default=True, help="Steps.")
+@click.option("--biomarker", type=TEXT, metavar="NAME",
+              help="Curve below the grid. [default: what the direction moves]")
 @click.option("--video", type=click.Choice(["mp4", "gif"]), help="Film it too.")
-@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), default=4.0, show_default=True)
-@click.option("--fps", type=click.FloatRange(min=1, max=120), default=25.0, show_default=True)
-@click.option("--psi", type=float, default=1.0, show_default=True, help="Truncation: below 1 nearer to the mean.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("out"), show_default=True, help="Folder.")
-@click.option("--batch", type=click.IntRange(min=1), default=32, show_default=True, help="Pictures at once.")
+@seconds_option(4.0)
+@fps_option(25.0)
+@psi_option
+@out_option("out")
+@batch_option(32)
 @device_option
-@click.option("--json", "as_json", is_flag=True, help="Print what was measured as JSON.")
+@json_option
 @click.pass_context
 def traverse(ctx: click.Context, checkpoint: str | None, file: Path | None, name: str | None,
-             layers: tuple[int, int] | None, seeds: str, class_name: str | None, codes: tuple[Path, ...],
+             layers: tuple[int, int] | None, seeds: Sequence[int], class_name: str | None, codes: tuple[Path, ...],
              reach: float, in_unit: bool, columns: int, biomarker: str | None, video: str | None, seconds: float,
              fps: float, psi: float, out: Path, batch: int, device: str | None, as_json: bool) -> None:
     """Draw samples moved along a direction, with the curve of a biomarker below."""
@@ -55,13 +76,13 @@ def traverse(ctx: click.Context, checkpoint: str | None, file: Path | None, name
     G = load_generator(checkpoint, device=init_world(device).device)
     direction = choose_direction(G, file, name, class_name=class_name, layers=layers)
     rows = library.rows_of_codes(G, codes) if codes else library.rows_of_seeds(
-        G, parse_int_list(seeds), class_name or direction.class_name or None, psi=psi)
+        G, seeds, class_name or direction.class_name or None, psi=psi)
     curve = None if biomarker is None else library.check_biomarker(biomarker)
     steps = library.steps_between(direction, reach, columns, in_unit=in_unit)
     with progress_bar("drawing", len(rows.labels) * len(steps)) as update:
         moved = library.traverse(G, direction, rows, steps, batch=batch, progress=update)
     curve = curve or moved.most_moved()
-    stem = out / f"synthetic-traverse-{direction.name}"
+    stem = out / f"synthetic-traverse-{file_name(direction.name)}"
     path = library.save_traversal(stem.with_name(f"{stem.name}.png"), G, moved, curve, in_unit=in_unit)
     film = None
     if video:

@@ -183,8 +183,8 @@ def load_module(module: nn.Module, tensors: Mapping[str, Tensor], *, source: str
     Raises:
         CheckpointError: names the missing and the unexpected tensors, or those of another shape or not finite.
     """
+    check_fits(module, tensors, source=source)
     own = module.state_dict()
-    _check_fit(own, tensors, source)
     wrong = [name for name, tensor in tensors.items()
              if tensor.is_floating_point() != own[name].is_floating_point() or not all_finite(tensor)]
     if wrong:
@@ -193,10 +193,16 @@ def load_module(module: nn.Module, tensors: Mapping[str, Tensor], *, source: str
     module.load_state_dict(tensors)
 
 
-def _check_fit(own: Mapping[str, Tensor], found: Mapping[str, Tensor], source: str) -> None:
-    missing, extra = sorted(own.keys() - found.keys()), sorted(found.keys() - own.keys())
-    shapes = [f"{name}: {list(found[name].shape)} instead of {list(own[name].shape)}"
-              for name in sorted(own.keys() & found.keys()) if own[name].shape != found[name].shape]
+def check_fits(module: nn.Module, tensors: Mapping[str, Tensor], *, source: str) -> None:
+    """Check that tensors have the names and shapes of a module, which may be one without numbers (device meta).
+
+    Raises:
+        CheckpointError: names the missing and the unexpected tensors, or those of another shape.
+    """
+    own = module.state_dict()
+    missing, extra = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
+    shapes = [f"{name}: {list(tensors[name].shape)} instead of {list(own[name].shape)}"
+              for name in sorted(own.keys() & tensors.keys()) if own[name].shape != tensors[name].shape]
     problems = [f"{what} {', '.join(names[:5])}{' ...' if len(names) > 5 else ''}"
                 for what, names in (("missing", missing), ("unexpected", extra), ("other shapes", shapes)) if names]
     if problems:

@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import os
+import shlex
 import struct
 import warnings
 import zipfile
@@ -26,6 +27,7 @@ from PIL import Image
 
 from dnnlib.config import from_dict
 from dnnlib.errors import ConfigError, DataError
+from dnnlib.escape import printable
 from dnnlib.files import atomic_path
 from dnnlib.stored import BAD_ZIP, brief, brief_error, parse_json, read_member, reading
 from dnnlib.text import suggest
@@ -75,7 +77,7 @@ class ArchiveWriter:
         assert channels in (1, 3) and source in ("phantom", "scans", SYNTHETIC), (channels, source)
         self._dest = dest
         self._shape = (resolution, channels)
-        self._classes = list(classes)
+        self._classes = [*map(printable, classes)]
         self._index = {"format": FORMAT, "source": source, "resolution": resolution, "channels": channels,
                        "classes": self._classes, **(extra or {})}
         self._labels: list[list[str | int]] = []
@@ -315,7 +317,8 @@ class Archive:
         if all(PurePosixPath(name).name.startswith("img") for name in self._names):
             return {}
         raise DataError(f"{self.path} has no {INDEX}: it is a zip of pictures, not an archive. "
-                        f"Convert it with: python -m tools convert {self.path} DEST.zip --resolution N")
+                        f"Convert it with: python -m tools convert {shlex.quote(str(self.path))} DEST.zip "
+                        "--resolution N")
 
     def _shape_from(self, told: "Index") -> tuple[int, int]:
         """Return (resolution, channels), from the first image where dataset.json does not tell."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from dnnlib.escape import markdown
 from dnnlib.pictures import encode_png
 from stylegan_oct.data.archive import SPLITS
 from stylegan_oct.data.audit_picture import VISIBLE, draw_audit, share_of_border
@@ -70,7 +71,7 @@ def write_audit(audit: Audit, folder: WorkFolder) -> Path:
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Return a Markdown table that is aligned as text too; the first column to the left, the others to the right."""
-    cells = [[str(cell).replace("|", "\\|") for cell in row] for row in rows]
+    cells = [[markdown(str(cell)) for cell in row] for row in rows]
     widths = [max(3, *(len(row[i]) for row in [header, *cells])) for i in range(len(header))]
     rule = ["-" * widths[0]] + ["-" * (width - 1) + ":" for width in widths[1:]]
     aligned = [[row[0].ljust(widths[0])] + [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
@@ -79,7 +80,8 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def _head(audit: Audit) -> str:
-    return (f"# Audit of {audit.dest.name}\n\nMade from the {audit.listing.kind} `{audit.source}`. This file, its "
+    return (f"# Audit of {markdown(audit.dest.name)}\n\nMade from the {audit.listing.kind} "
+            f"{markdown(str(audit.source))}. This file, its "
             "picture and the key beside it name files and patients: they are for the owner of the scans alone. The "
             "archive itself holds neither.\n")
 
@@ -103,7 +105,7 @@ def _left_out(audit: Audit) -> str:
     rows = [(text, counts[outcome]) for outcome, text in OUTCOMES.items()]
     rows.append(("found in all", sum(counts.values())))
     others = audit.listing.ignored.most_common(9)
-    ignored = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in others)
+    ignored = ", ".join(f"{count} {markdown(suffix) or 'without suffix'}" for suffix, count in others)
     return "## What happened to the files\n\n" + _table(["scans", "count"], rows) + (
         f"\nFiles of other kinds, not looked at: {ignored}.\n" if ignored else "")
 
@@ -122,7 +124,7 @@ def _warnings(audit: Audit) -> str:
         if not here and shares[split] > 0:
             lines.append(f"The split {split} is empty: there are too few patients.")
         elif here and missing:
-            lines.append(f"The split {split} has no scans of {', '.join(missing)}.")
+            lines.append(f"The split {split} has no scans of {markdown(', '.join(missing))}.")
     coloured = sum(d.row["facts"].get("coloured", 0) > COLOURED for d in audit.read)
     if coloured and audit.settings.channels == 1:
         lines.append(f"{coloured} scans have coloured pixels (overlays, arrows, text?) and were turned to grey; "
@@ -186,17 +188,12 @@ def _listings(audit: Audit) -> list[str]:
         lines = by_outcome[outcome]
         if lines:
             more = f"- and {len(lines) - MAX_LISTED} more\n" if len(lines) > MAX_LISTED else ""
-            listed = "".join(f"- {_one_line(line)}\n" for line in lines[:MAX_LISTED])
+            listed = "".join(f"- {markdown(line)}\n" for line in lines[:MAX_LISTED])
             parts.append(f"## {title}: {len(lines)}\n\n{listed}{more}")
     if near:
         parts.append(f"## Near duplicates within a split: {near}\n\nThese scans look nearly like another of the same "
                      "split (neighbours in a volume, say). They stay; the manifest counts them in `near_duplicates`.\n")
     return parts
-
-
-def _one_line(text: str) -> str:
-    """Return a file name and reason with control characters shown as codes: names may hold line ends."""
-    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
 
 
 def _settings(audit: Audit) -> str:

@@ -17,13 +17,13 @@ from dnnlib.errors import ConfigError, DataError
 from dnnlib.files import atomic_path
 from dnnlib.pictures import encode_png, save_png, sheet, synthetic_text
 from dnnlib.text import suggest
+from stylegan_oct import limits
 from stylegan_oct.classes import CLASSES
 from stylegan_oct.data.archive import SPLITS, ZIP_DATE, ArchiveWriter
 from stylegan_oct.phantom import BORDER, LAYERS, LESIONS, factor_names, render
 
 FACTORS = "factors.csv"
 SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}
-_RESOLUTIONS = (8, 2048)
 _GOLDEN = 0.6180339887498949  # its multiples fall evenly into [0, 1): every stretch of scans is split alike
 
 
@@ -129,17 +129,15 @@ def _check(count: int, resolution: int, seed: int, classes: Sequence[str], share
     if not classes or len(set(classes)) < len(classes):
         raise ConfigError(f"classes must be some of {', '.join(CLASSES)}, each once; "
                           f"got {', '.join(classes) or 'none'}.")
+    limits.PICTURES.check("count", count)
     if count < len(classes):
         raise ConfigError(f"count must be at least {len(classes)}, one scan for each class; got {count}.")
-    low, high = _RESOLUTIONS
-    if not low <= resolution <= high:
-        raise ConfigError(f"resolution must be {low} to {high} pixels; got {resolution}.")
-    if not 0 <= seed < 2**63:
-        raise ConfigError(f"seed must be 0 to 2^63 - 1; got {seed}.")
+    limits.SIMULATED.check("resolution", resolution)
+    limits.SEED.check("seed", seed)
     for split, share in shares.items():
         if split not in SPLITS:
             raise ConfigError(f"There is no split {split!r}.{suggest(split, SPLITS)}")
-        if share < 0:
+        if not share >= 0 or share > 1e9:
             raise ConfigError(f"The share of {split} must be 0 or more; got {share:g}. "
                               "Those of val and test must leave something for train.")
     if sum(shares.values()) <= 0:

@@ -14,6 +14,7 @@ from typing import Final
 import jinja2
 
 from dnnlib.errors import ConfigError
+from dnnlib.escape import markdown, yaml_text
 from dnnlib.files import atomic_write
 from stylegan_oct import __version__
 from stylegan_oct.export.manifest import TYPES, Collection, Rows, manifest_of
@@ -120,6 +121,7 @@ def count_copies(rows: Rows) -> Copies | None:
 def _template() -> jinja2.Template:
     environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
                                      undefined=jinja2.StrictUndefined, autoescape=False)  # Markdown, not HTML
+    environment.filters |= {"md": markdown, "yaml": yaml_text}
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
 
 
@@ -129,7 +131,7 @@ def _outcomes(drawn: Outcomes) -> Iterator[tuple[str, int, int, str, str]]:
         total, kept = sum(found.values()), found.get(KEPT, 0)
         reasons = [f"{n / total:.1%} {reason}" for reason, n in sorted(found.items(), key=lambda pair: -pair[1])
                    if reason != KEPT and n]
-        yield name or "all", total, kept, f"{1 - kept / total:.1%}", "; ".join(reasons) or "-"
+        yield markdown(name) or "all", total, kept, f"{1 - kept / total:.1%}", markdown("; ".join(reasons)) or "-"
 
 
 @dataclass(frozen=True)
@@ -143,13 +145,12 @@ def _table(part: Part) -> _Table:
     together = {value.metric for value in part.values if value.class_name is None}
     shown = [value for value in part.values if value.class_name is None or value.metric not in together]
     notes = list(dict.fromkeys(value.note for value in shown if value.note))
-    rows = [tuple(cell.replace("|", "/") for cell in _cells(value, notes)) for value in shown]
-    return _Table(rows, notes)
+    return _Table([_cells(value, notes) for value in shown], notes)
 
 
 def _cells(value: Value, notes: Sequence[str]) -> tuple[str, ...]:
     mark = f" [{notes.index(value.note) + 1}]" if value.note else ""
-    return (full_title(value.metric) + mark, value.class_name or "all",
+    return (markdown(full_title(value.metric)) + mark, markdown(value.class_name or "all"),
             _spanned(value.value, value.interval, value.metric),
             "-" if value.floor is None else _spanned(value.floor, value.floor_interval, value.metric),
             "-" if value.n is None else f"{value.n:,}")

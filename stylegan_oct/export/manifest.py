@@ -5,6 +5,7 @@ Nothing depends on the time or the computer: the same export gives the same byte
 
 import csv
 import dataclasses
+import itertools
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,8 +18,9 @@ from typing import Annotated, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from dnnlib.config import Count, Finite, Hash, Name, OneOf, Seed, from_dict
+from dnnlib.config import Count, Finite, Hash, Measured, Name, OneOf, Raw, Seed, from_dict
 from dnnlib.errors import ConfigError, DataError
+from dnnlib.escape import csv_cells, word
 from dnnlib.files import atomic_path, atomic_write
 from dnnlib.stored import brief, is_inside, parse_json, reading
 from stylegan_oct import __version__
@@ -53,7 +55,7 @@ class Collection:
 class Item:
     """What is known of one exported picture. None, or NaN among the biomarkers: not measured, or cannot be told."""
 
-    class_name: Name                  # "" for a generator without classes
+    class_name: Raw                   # "" for a generator without classes
     label_id: Count                   # number of the class in the generator
     split: Annotated[str, OneOf(SPLITS)]
     seed: Seed                        # of z
@@ -62,19 +64,19 @@ class Item:
     checkpoint_sha256: Hash           # of the generator's file
     nimg: Count                       # images that it was shown in training
     resolution: Count                 # px
-    um_per_px_x: Finite | None        # across
-    um_per_px_z: Finite | None        # in depth
+    um_per_px_x: Measured | None      # across
+    um_per_px_z: Measured | None      # in depth
     oracle: str | None = None                            # identity of the class oracle
-    oracle_class: str | None = None                      # what it takes the picture for
-    oracle_probabilities: Mapping[str, float] | None = None    # by class
+    oracle_class: Raw | None = None                      # what it takes the picture for
+    oracle_probabilities: Mapping[Raw, Measured] | None = None    # by class
     nearest_training: str | None = None                  # keyed hash of the nearest training scan
-    nearest_distance: float | None = None
-    nearest_percentile: float | None = None              # of its score among those of held-out scans
+    nearest_distance: Measured | None = None
+    nearest_percentile: Measured | None = None              # of its score among those of held-out scans
     memorised: bool | None = None                        # flagged as a possible copy
-    biomarkers: Mapping[str, float] | None = None        # by name
+    biomarkers: Mapping[Raw, Measured] | None = None        # by name
     phash: str | None = None                             # perceptual hash, hexadecimal
     teacher: str | None = None                           # identity of the teacher
-    teacher_labels: Mapping[str, float] | None = None    # its soft labels, by name
+    teacher_labels: Mapping[Raw, Measured] | None = None    # its soft labels, by name
     tool_version: str = __version__
     file_name: str = ""               # filled in by the layout: where the picture is, relative to the export
     sha256: str = ""                  # filled in by the layout: of the file's bytes; "" where it has no file of its own
@@ -83,7 +85,7 @@ class Item:
     @property
     def key(self) -> str:
         """Name of the picture without folder and suffix; it says that the picture is synthetic."""
-        return f"{self.class_name or 'OCT'}-syn{self.seed:08d}"
+        return f"{word(self.class_name) or 'OCT'}-syn{self.seed:08d}"
 
     def to_json(self) -> str:
         """Return everything as one line."""
@@ -159,7 +161,7 @@ class Manifest:
     """
 
     def __init__(self, first: Item) -> None:
-        self.columns: tuple[Column, ...] = (
+        self.columns: tuple[Column, ...] = _distinct((
             *FIRST,
             *_by_name("oracle_probabilities", first.oracle_probabilities or (), "oracle_",
                       lambda name: (f"probability of {name}, by the oracle", "")),
@@ -168,7 +170,7 @@ class Manifest:
             *_by_name("teacher_labels", first.teacher_labels or (), "teacher_",
                       lambda name: (f"soft label for {name}, by the teacher", "")),
             *LAST,
-        )
+        ))
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -189,7 +191,8 @@ class Manifest:
         """Return what manifest.schema.json holds."""
         fields = [{"name": column.name, "type": TYPES[column.kind], "unit": column.unit, "meaning": column.meaning}
                   for column in self.columns]
-        return {"format": 1, "fields": fields, "missing": "empty in CSV, null in parquet, NaN or an empty text in JSON"}
+        return {"format": 1, "fields": fields, "missing": "empty in CSV, null in parquet, NaN or an empty text in JSON",
+                "formulas": "a text that a spreadsheet would take for a formula has an apostrophe in front in CSV"}
 
     def write(self, out: Path, rows: Iterable[Item]) -> list[Path]:
         """Write the manifest as CSV, with its schema, and as parquet where pyarrow is installed; return the files.
@@ -218,7 +221,7 @@ class Manifest:
 
     def _text(self, item: Item) -> list[str]:
         return ["" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-                for value in self.row(item).values()]
+                for value in csv_cells(self.row(item).values())]
 
 
 def manifest_of(rows: Rows) -> Manifest:
@@ -237,8 +240,18 @@ def _by_name(field: str, names: Iterable[str], prefix: str, tell: Callable[[str]
     """Return a column for each entry of one of the item's mappings."""
     def column(name: str) -> Column:
         meaning, unit = tell(name)
-        return Column(prefix + name, float, meaning, unit, lambda item: (getattr(item, field) or {}).get(name))
+        return Column(prefix + word(name), float, meaning, unit, lambda item: (getattr(item, field) or {}).get(name))
     return [column(name) for name in names]
+
+
+def _distinct(columns: Iterable[Column]) -> tuple[Column, ...]:
+    """Number the columns whose names are taken, such as that of the oracle's probability of a class named "class"."""
+    found: dict[str, Column] = {}
+    for column in columns:
+        names = (f"{column.name}_{number}" if number else column.name for number in itertools.count())
+        name = next(name for name in names if name.casefold() not in found)
+        found[name.casefold()] = dataclasses.replace(column, name=name)
+    return tuple(found.values())
 
 
 def _cell(value: Cell) -> Cell:

@@ -46,12 +46,9 @@ class Marker:
     """Marks pictures as synthetic."""
 
     corner: bool = False   # write "synthetic" into the upper left corner
-    colour: bool = False   # store grey pictures as RGB
 
     def pixels(self, picture: Picture) -> Picture:
         """Return the pixels to be stored of a picture [R, R] or [R, R, 3]."""
-        if self.colour and picture.ndim == 2:
-            picture = np.repeat(picture[:, :, np.newaxis], 3, axis=2)
         if not self.corner:
             return np.ascontiguousarray(picture)
         tag = corner_tag(picture.shape[1])[:picture.shape[0], :picture.shape[1]]

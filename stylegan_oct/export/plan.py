@@ -17,6 +17,7 @@ import numpy as np
 from dnnlib.config import Count, Finite, Hash, Name, Names, Seed, Share, Within
 from dnnlib.errors import ConfigError
 from dnnlib.text import suggest
+from stylegan_oct import limits
 from stylegan_oct.data.archive import SPLITS, Archive
 from stylegan_oct.export.rules import Rule
 
@@ -142,10 +143,11 @@ def parse_counts(text: str, classes: Sequence[str]) -> tuple[int, ...]:
         known = next((known for known in classes if known.lower() == name.lower()), None)
         if known is None:
             raise ConfigError(f"There is no class {name!r}.{suggest(name, classes)}")
-        if not number.isdecimal() or known in counts:
-            raise ConfigError(f"--classes wants each class once with its count, such as NORMAL=2000,DRUSEN=500; "
-                              f"got {text!r}.")
-        counts[known] = int(number)
+        count = limits.PICTURES.at_least(0).parse(number)
+        if count is None or known in counts:
+            raise ConfigError(f"--classes wants each class once with its count, {limits.PICTURES.at_least(0)}, such as "
+                              f"NORMAL=2000,DRUSEN=500; got {limits.shortened(text)}.")
+        counts[known] = int(count)
     if not sum(counts.values()):
         raise ConfigError(f"--classes {text} asks for no picture at all.")
     return tuple(counts.get(name, 0) for name in classes)

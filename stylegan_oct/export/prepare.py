@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 
 from dnnlib.errors import ConfigError
-from stylegan_oct.data.archive import Archive
+from stylegan_oct import limits
+from stylegan_oct.data.archive import SPLITS, Archive
 from stylegan_oct.data.privacy import Key
 from stylegan_oct.data.splits import parse_fractions
 from stylegan_oct.export.card import Facts
@@ -25,6 +26,7 @@ from stylegan_oct.export.select import Selection, pixel_size
 from stylegan_oct.export.teacher import Teacher, parse_input
 from stylegan_oct.features.detector import load_detector
 from stylegan_oct.features.oct import OctDetector
+from stylegan_oct.limits import check_fields
 from stylegan_oct.metrics.memorisation import CopyJudge, open_judge
 from stylegan_oct.metrics.report import Report
 from stylegan_oct.model import OctGenerator, load_generator, weights_beside
@@ -67,6 +69,10 @@ class Settings:
     licence: str = "other"
     report: Path | None = None
     allow_unreviewed: bool = False
+
+    def __post_init__(self) -> None:
+        check_fields(self, {"per_class": limits.PICTURES, "psi": limits.PSI, "seed": limits.SEED, "tries": limits.TRIES,
+                            "batch": limits.BATCH, "oracle_min": limits.SHARE})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,9 +186,10 @@ def parse_mapping(text: str) -> dict[str, str]:
     Raises:
         ConfigError: they are none.
     """
-    pairs = [pair.strip().partition("=") for pair in text.split(",")]
-    if not all(name and sign and target for name, sign, target in pairs):
-        raise ConfigError(f"--mapping wants pairs such as CNV=WAMD,DME=DR; got {text!r}.")
+    pairs = [pair.strip().rpartition("=") for pair in text.split(",")]
+    names = {name for name, _, _ in pairs}
+    if not all(name and target for name, _, target in pairs) or len(names) < len(pairs):
+        raise ConfigError(f"--mapping wants each class once, such as CNV=WAMD,DME=DR; got {text!r}.")
     return {name: target for name, _, target in pairs}
 
 
@@ -245,6 +252,11 @@ def _warnings(settings: Settings, G: OctGenerator, plan: Plan, review: Report | 
             found.append("The evaluation of this generator did not look for memorisation.")
     if not has_parquet():
         found.append(NO_PARQUET)
+    for split, share in zip(SPLITS, plan.split, strict=True):
+        lacking = [plan.class_name(label) or "any kind" for label, count in enumerate(plan.counts)
+                   if count and share and split not in plan.splits(label)]
+        if lacking:
+            found.append(f"No picture of {', '.join(lacking)} goes to {split}: they are too few for this --split.")
     if plan.split[2]:
         found.append("Some pictures go to a split \"test\": results on synthetic pictures say little about scans.")
     return found

@@ -1,5 +1,6 @@
 """What is told of an export on the terminal."""
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -48,5 +49,5 @@ def text(summary: Summary) -> str:
         lines.append(f"{summary.drawn_now} pictures in {format_seconds(summary.seconds)}, {speed:.1f} a second: "
                      f"{shares}")
     lines.append(f"{summary.pictures} synthetic pictures in {summary.out}, layout {plan.layout}; check them with: "
-                 f"python -m tools export --verify {summary.out}")
+                 f"python -m tools export --verify {shlex.quote(str(summary.out))}")
     return "\n".join(lines)

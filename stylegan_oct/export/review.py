@@ -1,5 +1,6 @@
 """The evaluation without which nothing is exported."""
 
+import shlex
 from pathlib import Path
 
 from dnnlib.errors import ConfigError, DataError
@@ -25,10 +26,10 @@ def find_review(info: GeneratorInfo, given: Path | None = None, *, allow_unrevie
         if report.subject.sha256 != info.sha256:
             raise ConfigError(f"{given} is the evaluation of another generator (checkpoint "
                               f"{report.subject.sha256[:12]}, not {info.sha256[:12]}). Evaluate this one: "
-                              f"python -m tools evaluate -c {info.path}")
+                              f"python -m tools evaluate -c {shlex.quote(str(info.path))}")
         if not report.complete:
             raise ConfigError(f"The evaluation in {given} was stopped before its end. Evaluate again, which goes on: "
-                              f"python -m tools evaluate -c {info.path}")
+                              f"python -m tools evaluate -c {shlex.quote(str(info.path))}")
         return report
     places = [*dict.fromkeys([info.path.parent, *info.path.resolve().parents[2:3], USUAL])]
     for place in places:
@@ -39,7 +40,8 @@ def find_review(info: GeneratorInfo, given: Path | None = None, *, allow_unrevie
         return None
     raise ConfigError(f"There is no evaluation of this generator (checkpoint {info.sha256[:12]}) in "
                       f"{', '.join(str(place) for place in places)}. Evaluate it first: python -m tools evaluate -c "
-                      f"{info.path}; or name the file with --report, or export without one: --allow-unreviewed")
+                      f"{shlex.quote(str(info.path))}; or name the file with --report, or export without one: "
+                      "--allow-unreviewed")
 
 
 def _read(file: Path) -> Report | None:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from dnnlib.errors import CheckpointError, ConfigError, UserError
 from dnnlib.files import sha256_of
+from stylegan_oct import limits
 from stylegan_oct.features.detector import as_rgb, resize, standardise
 from torch_utils.images import to_unit
 
@@ -100,11 +101,12 @@ def parse_input(text: str) -> TeacherInput:
     """
     shape, _, norm = text.partition("-")
     size, _, channels = shape.partition("x")
-    sized = size == "same" or (size.isdecimal() and int(size) > 0)
-    if norm not in NORMALISATIONS or channels not in ("1", "3") or not sized:
-        raise ConfigError(f"{text!r} is no input of a teacher. Give SIZExCHANNELS-NORM, such as 224x3-imagenet or "
-                          f"samex1-unit; NORM is one of {', '.join(NORMALISATIONS)}, CHANNELS 1 or 3.")
-    return TeacherInput(size=None if size == "same" else int(size), channels=int(channels), norm=norm)
+    side = None if size == "same" else limits.TAKEN.parse(size)
+    if norm not in NORMALISATIONS or channels not in ("1", "3") or (side is None and size != "same"):
+        raise ConfigError(f"{limits.shortened(text)} is no input of a teacher. Give SIZExCHANNELS-NORM, such as "
+                          f"224x3-imagenet or samex1-unit; NORM is one of {', '.join(NORMALISATIONS)}, CHANNELS 1 or "
+                          f"3, SIZE {limits.TAKEN}.")
+    return TeacherInput(size=None if side is None else int(side), channels=int(channels), norm=norm)
 
 
 def _torchscript(path: Path, device: torch.device) -> Network:

@@ -16,7 +16,6 @@ from dnnlib.stored import brief, is_inside, is_line
 from stylegan_oct.export.draw import draw_pixels, to_picture
 from stylegan_oct.export.folder import is_complete, read_record
 from stylegan_oct.export.hashes import SUMS
-from stylegan_oct.export.layouts import WITH_LISTS
 from stylegan_oct.export.manifest import CSV
 from stylegan_oct.export.marks import Marker
 from stylegan_oct.export.plan import LARGEST_SEED, Plan
@@ -150,7 +149,7 @@ def _check_pictures(rows: Sequence[Row], hashes: Mapping[str, str], stored: Stor
 def _draw_again(G: OctGenerator, plan: Plan, rows: Sequence[Row], stored: Stored, verdict: Verdict,
                 progress: Progress) -> None:
     """Draw pictures in the company in which they were drawn, and compare their hashes."""
-    marker = Marker(corner=plan.corner_mark, colour=plan.layout in WITH_LISTS)
+    marker = Marker(corner=plan.corner_mark)
     for number, row in enumerate(rows):
         progress(number, len(rows), "drawing again")
         seeds = plan.batch_of(int(row["seed"]))

@@ -20,9 +20,11 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import OneCycleLR
 
 from dnnlib.errors import ConfigError, DataError
+from stylegan_oct import limits
 from stylegan_oct.data.archive import SYNTHETIC, Archive
 from stylegan_oct.data.preprocess import to_grey
 from stylegan_oct.features.copies import CopyInfo, CopyNetwork, save_copies
+from stylegan_oct.limits import check_fields
 from torch_utils.images import to_uint8, to_unit
 
 RESOLUTIONS = (16, 32, 64, 128)
@@ -43,8 +45,7 @@ class CopyTraining:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.nimg < 1 or self.batch < 4:
-            raise ConfigError(f"Training needs images and batches of four or more; got {self.nimg} and {self.batch}.")
+        check_fields(self, {"nimg": limits.SHOWN_IN_TRAINING, "batch": limits.BATCH.at_least(4), "seed": limits.SEED})
         if self.resolution not in RESOLUTIONS:
             raise ConfigError(f"The resolution must be one of {', '.join(map(str, RESOLUTIONS))}; got "
                               f"{self.resolution}. Try 32.")

@@ -13,8 +13,10 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import OneCycleLR
 
 from dnnlib.errors import ConfigError, DataError
+from stylegan_oct import limits
 from stylegan_oct.data.dataset import ArchiveDataset
 from stylegan_oct.features.oct import OctDetector, OctInfo, OctNetwork, save_oct
+from stylegan_oct.limits import check_fields
 from torch_utils.images import to_uint8, to_unit
 
 LARGEST = 128         # px: what tells the four classes apart is still seen
@@ -33,10 +35,8 @@ class OctTraining:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.nimg < 1 or self.batch < 2:
-            raise ConfigError(f"Training needs images and batches of two or more; got {self.nimg} and {self.batch}.")
-        if self.resolution is not None and (self.resolution < 8 or self.resolution & (self.resolution - 1)):
-            raise ConfigError(f"The resolution must be a power of two from 8; got {self.resolution}. Try 64.")
+        check_fields(self, {"nimg": limits.SHOWN_IN_TRAINING, "batch": limits.BATCH.at_least(2), "seed": limits.SEED,
+                            "resolution": limits.RESOLUTION})
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,9 @@ from torch import Tensor
 from dnnlib.config import Finite, Hash, Seed, from_dict
 from dnnlib.errors import ConfigError, DataError
 from dnnlib.interrupt import Interrupt
-from dnnlib.pictures import encode_png, synthetic_text
+from dnnlib.pictures import Picture, encode_png, synthetic_text
 from dnnlib.stored import reading
+from stylegan_oct import limits
 from stylegan_oct.data.archive import INDEX, SYNTHETIC, Archive, ArchiveWriter
 from stylegan_oct.model import OctGenerator
 from stylegan_oct.sampling import Manner
@@ -119,6 +120,9 @@ def write_library(dest: Path, G: OctGenerator, *, count: int = DEFAULT_COUNT, ps
         DataError: the file cannot be written.
         KeyboardInterrupt: stopped before the first batch was done.
     """
+    limits.PSI.check("psi", psi)
+    limits.SEED.check("seed", seed)
+    limits.BATCH.check("batch", batch)
     origin = Origin(checkpoint_sha256=G.info.sha256, psi=psi, seed=seed)
     _check(dest, G, count)
     before = _earlier(dest, origin, overwrite)
@@ -131,7 +135,12 @@ def write_library(dest: Path, G: OctGenerator, *, count: int = DEFAULT_COUNT, ps
         done = len(before) if before is not None else 0
         progress(done, count)
         while done < count and not interrupt.requested:
-            w.append(_draw(G, origin, range(done, min(done + batch, count)), writer))
+            drawn = None
+            with interrupt.abandonable():
+                drawn = _draw(G, origin, range(done, min(done + batch, count)))
+            if drawn is None:
+                break
+            w.append(_add(drawn, origin, done, G.info.classes, writer))
             done += len(w[-1])
             progress(done, count)
         if not done:
@@ -168,6 +177,7 @@ def open_library(path: Path | None, G: OctGenerator, *, progress: Progress = lam
 def _check(dest: Path, G: OctGenerator, count: int) -> None:
     if dest.suffix != ".zip":
         raise ConfigError(f"A library is a zip: name it {dest.stem or 'library'}.zip; got {dest}.")
+    limits.PICTURES.check("count", count)
     least = max(len(G.info.classes), 1) * 2
     if count < least:
         raise ConfigError(f"A library must hold at least {least} pictures, two of each class; got {count}.")
@@ -215,16 +225,24 @@ def _copy(before: Library, writer: ArchiveWriter, classes: Sequence[str]) -> Ten
     return before.w
 
 
-def _draw(G: OctGenerator, origin: Origin, positions: range, writer: ArchiveWriter) -> Tensor:
-    """Draw pictures and return their w [n, w_dim], float16."""
+def _draw(G: OctGenerator, origin: Origin, positions: range) -> tuple[list[Picture], Tensor]:
+    """Return pictures and their w [n, w_dim], float16."""
     rows = [_row(position, origin, G.info.classes) for position in positions]
     labels = [label for label, _ in rows if label is not None] or None
     with torch.inference_mode():
         z = G.z([row["seed"] for _, row in rows])
         ws = G.ws(z, labels, psi=origin.psi)
         pictures = to_pictures(G.synthesize(ws, speckle=G.speckle_of(z)))
-    for (label, row), picture in zip(rows, pictures, strict=True):
+    return pictures, ws[:, 0].to("cpu", torch.float16)
+
+
+def _add(drawn: tuple[list[Picture], Tensor], origin: Origin, begin: int, classes: Sequence[str],
+         writer: ArchiveWriter) -> Tensor:
+    """Write pictures, of which the first is number `begin`, and return their w."""
+    pictures, w = drawn
+    for position, picture in enumerate(pictures, begin):
+        label, row = _row(position, origin, classes)
         facts = {**Manner(psi=origin.psi).facts(), **row, "checkpoint_sha256": origin.checkpoint_sha256}
         png = encode_png(picture, synthetic_text("generator", **facts), compress_level=3)
         writer.add_image(SYNTHETIC, png, label, row)
-    return ws[:, 0].to("cpu", torch.float16)
+    return w

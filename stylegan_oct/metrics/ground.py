@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 
 from dnnlib.errors import ConfigError, DataError
 from dnnlib.text import suggest
+from stylegan_oct import limits
 from stylegan_oct.data.archive import SYNTHETIC, Archive
 from stylegan_oct.data.prepare import LARGE, prepare_archive
 from stylegan_oct.features.detector import DETECTORS, Detector, load_detector
 from stylegan_oct.features.oct import OctDetector
+from stylegan_oct.limits import check_fields
 from stylegan_oct.metrics.memorisation import CopyJudge, open_judge
 from stylegan_oct.metrics.pictures import ArchivePictures, DrawnPictures, spread_labels
 from stylegan_oct.metrics.report import PARTS, Reference, Seer, Split, Subject
@@ -51,8 +53,8 @@ class Settings:
             for name in names:
                 if name not in known:
                     raise ConfigError(f"There is no detector {name!r}.{suggest(name, known)}")
-        if self.count is not None and self.count < 8:
-            raise ConfigError(f"count must be at least 8; got {self.count}.")
+        check_fields(self, {"count": limits.SAMPLES.at_least(8), "psi": limits.PSI, "seed": limits.SEED,
+                            "batch": limits.BATCH})
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ VARIABLES = {REAL: "--real", SAMPLES: "--samples", INK: "--ink", LINE: "--line",
 STYLE: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "stylegan_oct", "font.size": 9.0, "text.color": INK,
          "axes.edgecolor": LINE, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "axes.grid": False,
          "grid.color": LINE, "grid.linewidth": 0.6, "axes.spines.top": False, "axes.spines.right": False,
-         "legend.frameon": False, "legend.fontsize": 8.0, "axes.titlesize": 9.0, "axes.linewidth": 0.8}
+         "legend.frameon": False, "legend.fontsize": 8.0, "axes.titlesize": 9.0, "axes.linewidth": 0.8,
+         "text.parse_math": False}  # names of classes may hold $
 WIDTH = 4.6  # inches of a plot
 
 Floats = NDArray[np.float64]

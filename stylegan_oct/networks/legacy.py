@@ -1,57 +1,70 @@
 """Weights exchanged with the official StyleGAN2-ADA: the same names, except that it keeps no class means of w."""
 
+import math
 import re
-import warnings
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from dnnlib.errors import CheckpointError
 from stylegan_oct.networks.discriminator import Discriminator
 from stylegan_oct.networks.generator import Generator
-from stylegan_oct.networks.mapping import MappingNetwork
-from torch_utils.checkpoint import load_module
+from stylegan_oct.networks.layers import RESAMPLE_TAPS
+from stylegan_oct.networks.mapping import LR_MULTIPLIER, MappingNetwork
+from torch_utils.checkpoint import check_fits, load_module
+from torch_utils.ops.filters import setup_filter
 
 OURS_ALONE = "mapping.w_avg_class"
 CLASS_MEAN_SAMPLES = 4096
+SOURCE = "the official state dict"
+ACTIVATIONS = {"lrelu", "linear"}
+
+Setting = int | float | str | None
 
 
-def read_official(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a state dict in a .safetensors or a .pt file; code in the file is never run.
-
-    Raises:
-        CheckpointError: it is neither, as are the .pkl files in which the official program keeps whole networks.
-    """
-    try:
-        state = load_file(path) if path.suffix == ".safetensors" else _load_without_code(path)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path} does not exist.") from error
-    except Exception as error:  # a damaged or foreign pickle can fail in any way
-        raise CheckpointError(
-            f"{path} holds no plain state dict. Where the official code is installed, open the network there and "
-            f'write torch.save(G_ema.state_dict(), "G_ema.pt"), then give that file.') from error
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise CheckpointError(f"{path} holds more than names and tensors. Give the state dict of one network.")
-    return state
-
-
-def from_official(tensors: Mapping[str, Tensor]) -> Generator | Discriminator:
+def from_official(tensors: Mapping[str, Tensor],
+                  settings: Mapping[str, Setting] | None = None) -> Generator | Discriminator:
     """Return the network that these official tensors belong to, with its size read from their names and shapes.
 
+    Args:
+        tensors: by name.
+        settings: attributes of its layers by name, such as {"synthesis.b64.conv1.conv_clamp": 256.0}: what no tensor
+            tells. Without them those are the defaults of this project.
     Raises:
-        CheckpointError: they are no complete StyleGAN2-ADA network.
+        CheckpointError: they are no complete StyleGAN2-ADA network, or one that computes something else than ours.
     """
-    try:
-        network = (Generator(**_generator_options(tensors)) if "mapping.w_avg" in tensors
-                   else Discriminator(**_discriminator_options(tensors)))
-    except (KeyError, IndexError, ValueError) as error:
-        raise CheckpointError(f"These tensors are no StyleGAN2-ADA network ({error} is missing).") from error
+    options = official_options(tensors, settings or {})
+    kind = Generator if is_generator(tensors) else Discriminator
+    with torch.device("meta"):  # a few numbers of a file may claim a network of any size
+        empty = kind(**options)
+    check_fits(empty, _completed(empty, tensors), source=SOURCE)
+    network = kind(**options)
     load_official(network, tensors)
     return network
+
+
+def is_generator(tensors: Mapping[str, Tensor]) -> bool:
+    """Return whether official tensors are those of a generator, which alone keeps a mean of w."""
+    return "mapping.w_avg" in tensors
+
+
+def official_options(tensors: Mapping[str, Tensor], settings: Mapping[str, Setting]) -> dict[str, Any]:
+    """Return the constructor arguments of the network that official tensors belong to; arguments as `from_official`.
+
+    Raises:
+        CheckpointError: as `from_official`.
+    """
+    if any(re.match(r"synthesis\.L\d+_", name) for name in tensors):
+        raise CheckpointError("This is a network of StyleGAN3's configurations T or R, which are built otherwise. "
+                              "Networks of StyleGAN2-ADA, and of StyleGAN3's configuration stylegan2, are read.")
+    try:
+        sizes = _generator_options(tensors) if is_generator(tensors) else _discriminator_options(tensors)
+    except (KeyError, IndexError, ValueError) as error:
+        raise CheckpointError(f"These tensors are no StyleGAN2-ADA network ({error} is missing).") from error
+    _check_filters(tensors)
+    return {**sizes, **_options_of(settings)}
 
 
 def load_official(network: Generator | Discriminator, tensors: Mapping[str, Tensor]) -> None:
@@ -60,10 +73,8 @@ def load_official(network: Generator | Discriminator, tensors: Mapping[str, Tens
     Raises:
         CheckpointError: names the missing and the unexpected tensors, or those of another shape.
     """
-    own = network.state_dict()
-    added = {OURS_ALONE: own[OURS_ALONE]} if OURS_ALONE in own and OURS_ALONE not in tensors else {}
-    load_module(network, {**tensors, **added}, source="the official state dict")
-    if added and isinstance(network, Generator):
+    load_module(network, _completed(network, tensors), source=SOURCE)
+    if isinstance(network, Generator) and OURS_ALONE not in tensors:
         estimate_class_means(network.mapping)
 
 
@@ -82,10 +93,46 @@ def estimate_class_means(mapping: MappingNetwork) -> None:
         mapping.w_avg_class[label] = mapping(z, c)[:, 0].mean(dim=0)
 
 
-def _load_without_code(path: Path) -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the pickle protocol, before it fails anyway
-        return torch.load(path, map_location="cpu", weights_only=True)
+def _completed(network: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return official tensors with the class means that they lack, as the network has them."""
+    own = network.state_dict()
+    return {**({OURS_ALONE: own[OURS_ALONE]} if OURS_ALONE in own else {}), **tensors}
+
+
+def _check_filters(tensors: Mapping[str, Tensor]) -> None:
+    ours = setup_filter(RESAMPLE_TAPS)
+    for name, tensor in tensors.items():
+        if name.endswith("resample_filter") and not (tensor.shape == ours.shape
+                                                     and torch.allclose(tensor.float(), ours, atol=1e-4)):
+            raise CheckpointError(f"{name} is not the filter {RESAMPLE_TAPS} that this project resamples with.")
+
+
+def _options_of(settings: Mapping[str, Setting]) -> dict[str, Any]:
+    """Return constructor arguments that no tensor tells; refuse what our networks compute otherwise."""
+    options: dict[str, Any] = {}
+    clamps: set[Setting] = set()
+    for name, value in settings.items():
+        if name.endswith(".activation") and value not in ACTIVATIONS:
+            raise CheckpointError(f"{name} is {value!r}; this project's networks have leaky ReLU.")
+        if re.fullmatch(r"mapping\.fc\d+\.bias_gain", name) and value != LR_MULTIPLIER:
+            raise CheckpointError(f"{name} is {value!r}; this project's mapping networks have {LR_MULTIPLIER}.")
+        if re.search(r"\.(conv|conv0|conv1|torgb|fromrgb)\.conv_clamp$", name) and not name.startswith("b4.fromrgb"):
+            clamps.add(value)
+        if name == "b4.mbstd.group_size":
+            options["mbstd_group_size"] = value
+    if len(clamps) > 1 or not all(clamp is None or _is_positive(clamp) for clamp in clamps):
+        raise CheckpointError("Its layers are clamped at several values, or at one that is no number.")
+    if not _is_positive(options.get("mbstd_group_size") or 1):
+        raise CheckpointError("The groups of its minibatch standard deviation have no size.")
+    if clamps:
+        options["conv_clamp"] = clamps.pop()
+    if settings:
+        options["num_fp16_res"] = sum(bool(value) for name, value in settings.items() if name.endswith(".use_fp16"))
+    return options
+
+
+def _is_positive(value: Setting) -> bool:
+    return isinstance(value, int | float) and 0 < value < math.inf
 
 
 def _generator_options(tensors: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -118,15 +118,27 @@ def _fit(name: str, old: Tensor, own: Tensor, old_classes: Sequence[str], new_cl
         return _match_classes(old, axis, old_classes, new_classes)
     if old.shape == own.shape:
         return old
-    is_rgb = "torgb" in name or "fromrgb" in name
-    if is_rgb and old.ndim == own.ndim:
-        for axis in range(own.ndim):
-            others_equal = old.shape[:axis] + old.shape[axis + 1:] == own.shape[:axis] + own.shape[axis + 1:]
-            if others_equal and {old.shape[axis], own.shape[axis]} == {1, 3}:
-                value = old.mean(dim=axis, keepdim=True).expand_as(own)
-                # A grey image must look the same to D: the sum over c inputs is scaled by 1 / sqrt(c) at run time.
-                return value * (old.shape[axis] / own.shape[axis]) ** 0.5 if "fromrgb" in name else value
+    if old.ndim == own.ndim and (value := of_channels(name, old, own.shape)) is not None:
+        return value
     return widened(name, old, own, is_generator=is_generator)
+
+
+def of_channels(name: str, old: Tensor, shape: Sequence[int]) -> Tensor | None:
+    """Return a tensor of toRGB or fromRGB for one channel in place of three or the reverse; None of any other.
+
+    Args:
+        name: of the tensor.
+        old: as it is.
+        shape: as it shall be, with as many axes.
+    """
+    if "torgb" in name or "fromrgb" in name:
+        for axis, (before, after) in enumerate(zip(old.shape, shape, strict=True)):
+            others_equal = [*old.shape[:axis], *old.shape[axis + 1:]] == [*shape[:axis], *shape[axis + 1:]]
+            if others_equal and {before, after} == {1, 3}:
+                value = old.mean(dim=axis, keepdim=True).expand(*shape)
+                # A grey image must look the same to D: the sum over c inputs is scaled by 1 / sqrt(c) at run time.
+                return value * (before / after) ** 0.5 if "fromrgb" in name else value
+    return None
 
 
 def _match_classes(old: Tensor, axis: int, old_classes: Sequence[str], new_classes: Sequence[str]) -> Tensor:

@@ -101,7 +101,7 @@ def places(tmp_path_factory: pytest.TempPathFactory, exported: tuple[Path, Resul
     (["--layout", "imagefoldr"], "imagefolder"),
     (["--classes", "DRUSSEN=5"], "DRUSEN"),
     (["--classes", "CNV=5", "--like", "{folder}/scans.zip"], "give one"),
-    (["--per-class", "2000000000"], "seeds"),
+    (["--per-class", "2000000000"], "from 1 to 1000000"),
     (["--out", "{folder}/full"], "not empty"),
     (["--out", "{folder}/small.zip"], "is a file"),
     (["--out", "{done}", "--psi", "0.7"], "another counts and psi"),

@@ -18,7 +18,7 @@ from PIL import Image
 
 from dnnlib.errors import ConfigError, DataError
 from stylegan_oct.export import export as exporting
-from stylegan_oct.export.layouts import complete_parts, files, read_parts
+from stylegan_oct.export.layouts import LAYOUTS, complete_parts, files, read_parts
 
 SCRIPT = Path(in_parts.__file__)
 
@@ -100,7 +100,7 @@ def failing(write: Callable[[Path, bytes], None], number: int,
     return writing
 
 
-@pytest.mark.parametrize("layout", ["imagefolder", "webdataset", "stylegan", "medmnist"])
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_stop_while_it_is_closed_leaves_no_trace(tmp_path: Path, layout: str,
                                                    monkeypatch: pytest.MonkeyPatch) -> None:
     """The hashes are written last; whatever was written before them is written again."""

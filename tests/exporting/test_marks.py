@@ -69,11 +69,6 @@ def test_a_corner_mark_on_colour_is_white_on_black():
     assert set(np.unique(np.ptp(marked, axis=2))) == {0} and picture.max() == 99
 
 
-def test_grey_is_stored_as_rgb_where_asked():
-    stored = _open(Marker(colour=True).stamp(made_item(1), made_picture(1)).png)
-    assert stored.mode == "RGB" and (np.asarray(stored)[:, :, 1] == made_picture(1)).all()
-
-
 def test_threads_keep_the_order():
     assert [stamped.item.seed for stamped in Marker().stamp_all(made_samples(range(100)))] == list(range(100))
 

@@ -1,10 +1,7 @@
 """Exchange of weights with the official program."""
 
-import pickle
-
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from dnnlib.errors import CheckpointError
 from stylegan_oct.networks import legacy
@@ -44,40 +41,6 @@ def test_class_means_are_those_of_the_mapping_network():
     ws = G.mapping(torch.randn(20000, 6), torch.ones(20000, dtype=torch.int64))[:, 0]
     torch.testing.assert_close(again.mapping.w_avg_class[1], ws.mean(dim=0), rtol=0, atol=0.1)
     assert (again.mapping.w_avg_class[0] - again.mapping.w_avg_class[1]).abs().max() > 0.1
-
-
-@pytest.mark.parametrize("suffix, save", [(".safetensors", save_file), (".pt", torch.save)])
-def test_state_dicts_are_read_from_both_kinds_of_file(tmp_path, suffix, save):
-    path = tmp_path / f"G{suffix}"
-    save({"a": torch.ones(2)}, path)
-    assert torch.equal(legacy.read_official(path)["a"], torch.ones(2))
-
-
-class Harmful:
-    """Would run code when unpickled."""
-
-    def __reduce__(self):
-        return print, ("this must not run",)
-
-
-@pytest.mark.parametrize("content", [Harmful(), {"G_ema": Harmful()}])
-def test_code_in_a_file_does_not_run_and_the_remedy_is_said(tmp_path, capsys, content):
-    path = tmp_path / "network.pkl"
-    path.write_bytes(pickle.dumps(content))
-    with pytest.raises(CheckpointError, match=r"no plain state dict.*torch\.save"):
-        legacy.read_official(path)
-    assert "must not run" not in capsys.readouterr().out
-
-
-def test_files_that_are_no_state_dict_are_named(tmp_path):
-    with pytest.raises(CheckpointError, match="does not exist"):
-        legacy.read_official(tmp_path / "none.pt")
-    (tmp_path / "broken.safetensors").write_bytes(b"123")
-    with pytest.raises(CheckpointError, match=r"broken\.safetensors holds no plain state dict"):
-        legacy.read_official(tmp_path / "broken.safetensors")
-    torch.save({"step": 5}, tmp_path / "other.pt")
-    with pytest.raises(CheckpointError, match="more than names and tensors"):
-        legacy.read_official(tmp_path / "other.pt")
 
 
 def test_what_is_no_network_or_lacks_a_tensor_is_named():

@@ -134,7 +134,7 @@ def test_the_command_writes_an_archive_and_a_sheet(tmp_path):
 @pytest.mark.parametrize(("arguments", "word"), [
     ([], "Say where"),
     (["there.zip"], "is there already"),
-    (["new.zip", "--resolution", "3"], "resolution must be"),
+    (["new.zip", "--resolution", "3"], "from 8 to 2048"),
     (["new.zip", "--class", "AMD"], "There is no class"),
     (["new.zip", "--val", "0.7", "--test", "0.5"], "share of train"),
 ])

@@ -42,14 +42,15 @@ def make_layout(name: str, out: Path, collection: Collection, *, corner: bool = 
         out: folder of the export.
         collection: what all pictures share.
         corner: write "synthetic" into a corner of each picture.
-        mapping: class of the generator -> class of the lists of fddm and multieye; default: as docs/layouts.md tells.
+        mapping: class of the generator -> class of the lists of fddm and multieye, or several of fddm joined by +;
+            default: as docs/layouts.md tells.
     Raises:
         ConfigError: there is no such layout, or it cannot hold these pictures.
     """
     if name not in LAYOUTS:
         raise ConfigError(f"There is no layout {name!r}.{suggest(name, LAYOUTS)}")
     if name in WITH_LISTS:
-        return WITH_LISTS[name](out, collection, Marker(corner=corner, colour=True), mapping)
+        return WITH_LISTS[name](out, collection, Marker(corner=corner), mapping)
     if mapping:
         raise ConfigError(f"The layout {name} keeps the generator's classes; leave the mapping out, or choose fddm or "
                           "multieye.")

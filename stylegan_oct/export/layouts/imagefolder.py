@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 from typing import IO, Any
 
+from dnnlib.escape import file_names
 from dnnlib.files import atomic_write
 from stylegan_oct.export.layouts.files import write_files
 from stylegan_oct.export.manifest import Collection, Item, Rows, Samples, manifest_of
@@ -27,14 +28,19 @@ class ImageFolder:
 
     def __init__(self, out: Path, collection: Collection, marker: Marker) -> None:
         self._out, self._marker = out, marker
+        self._folders = file_names(collection.classes)
 
     def write(self, part: int, samples: Samples) -> list[Item]:
         """As in `Layout`."""
-        return write_files(self._out, samples, self._marker, _place)
+        return write_files(self._out, samples, self._marker, self._place)
 
     def finish(self, rows: Rows) -> Rows:
-        """As in `Layout`: metadata.jsonl in the folder of each split."""
-        manifest = manifest_of(rows)
+        """As in `Layout`: metadata.jsonl in the folder of each split.
+
+        torchvision's ImageFolder numbers the folders of a split. So a split has an empty one of a class that only
+        others hold: it is then refused, where the classes behind it would have been taken for others.
+        """
+        manifest, classes = manifest_of(rows), set[str]()
         with contextlib.ExitStack() as stack:
             files: dict[str, IO[Any]] = {}
             for item in rows():
@@ -43,8 +49,12 @@ class ImageFolder:
                 row = manifest.typed_row(item)
                 row["file_name"] = item.file_name.removeprefix(f"{FOLDER}/{item.split}/")
                 files[item.split].write(json.dumps(row) + "\n")
+                classes.add(item.class_name)
+        for split in files:
+            for name in filter(None, classes):
+                (self._out / FOLDER / split / self._folders[name]).mkdir(exist_ok=True)
         return rows
 
-
-def _place(item: Item) -> str:
-    return "/".join(filter(None, (FOLDER, item.split, item.class_name, f"{item.key}.png")))
+    def _place(self, item: Item) -> str:
+        folder = self._folders[item.class_name] if item.class_name else ""
+        return "/".join(filter(None, (FOLDER, item.split, folder, f"{item.key}.png")))

@@ -2,6 +2,8 @@
 
 Images are uint8 [N, R, R] or [N, R, R, 3], labels uint8 [N, 1]. A split without pictures is an empty array, since
 MedMNIST's files have all three. The name differs from octmnist, so that synthetic pictures are not taken for the real.
+Classes that OCTMNIST has are numbered as there, whatever their order in the generator; where one is another, all keep
+the generator's numbers.
 """
 
 import zipfile
@@ -17,6 +19,7 @@ from dnnlib.arrays import map_array
 from dnnlib.errors import ConfigError, DataError
 from dnnlib.files import atomic_path
 from dnnlib.stored import reading
+from stylegan_oct.classes import CLASSES
 from stylegan_oct.data.archive import SPLITS, ZIP_DATE
 from stylegan_oct.export.layouts.base import complete_parts, part_file
 from stylegan_oct.export.manifest import Collection, Item, Rows, Samples
@@ -41,6 +44,8 @@ class MedMnist:
                               f"{len(collection.classes)}. Choose another layout.")
         self._out, self._collection, self._marker = out, collection, marker
         self._name = f"{FLAG}_{collection.resolution}.npz"
+        known = bool(collection.classes) and set(collection.classes) <= set(CLASSES)
+        self._numbers = [*map(CLASSES.index, collection.classes)] if known else range(256)
 
     def write(self, part: int, samples: Samples) -> list[Item]:
         """As in `Layout`; the pictures of a part wait in arrays, a file for each split."""
@@ -61,10 +66,10 @@ class MedMnist:
         counts = Counter(item.split for item in rows())
         labels: dict[str, bytearray] = {split: bytearray() for split in SPLITS}
         for item in rows():
-            if item.label_id > 255:
-                raise DataError(f"A row of {self._out} has the label {item.label_id}, which this layout cannot number. "
+            if item.label_id >= len(self._numbers):
+                raise DataError(f"A row of {self._out} has the label {item.label_id}, which this export has not. "
                                 "Remove the export's folder and export anew.")
-            labels[item.split].append(item.label_id)
+            labels[item.split].append(self._numbers[item.label_id])
         with atomic_path(self._out / self._name) as temporary, zipfile.ZipFile(temporary, "w") as archive:
             for split in SPLITS:
                 with archive.open(_member(f"{split}_images.npy"), "w", force_zip64=True) as stream:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stylegan_oct import limits
 from stylegan_oct.features.detector import load_detector
 from stylegan_oct.latent.atlas.atlas import Atlas, Progress, build_atlas, load_atlas, place_codes, save_atlas
 from stylegan_oct.latent.atlas.colours import CLASS, check_colour
@@ -13,6 +14,7 @@ from stylegan_oct.latent.atlas.picture import save_picture
 from stylegan_oct.latent.atlas.reducers import Method, check_method
 from stylegan_oct.latent.biomarkers.measure import NAMES
 from stylegan_oct.latent.library import Library, default_path, write_library
+from stylegan_oct.limits import check_fields
 from stylegan_oct.model import OctGenerator
 
 FILE = "atlas.safetensors"
@@ -27,6 +29,9 @@ class Settings:
     method: Method = "umap"
     biomarkers: bool = True
     seed: int = 0           # of UMAP
+
+    def __post_init__(self) -> None:
+        check_fields(self, {"samples": limits.SAMPLES.at_least(32), "psi": limits.PSI, "seed": limits.SEED})
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnnlib.errors import DataError
+from dnnlib.escape import csv_cells
 from dnnlib.files import atomic_write
 from dnnlib.pictures import Picture, save_png, synthetic_text
 from stylegan_oct.data.archive import SYNTHETIC, Archive
@@ -21,7 +22,7 @@ from stylegan_oct.data.readers.scan import read_scans
 from stylegan_oct.latent.biomarkers.lines import draw_lines
 from stylegan_oct.latent.biomarkers.measure import BATCH, NAMES, default_um_per_px, measure
 from stylegan_oct.latent.intake import assumed_scale
-from stylegan_oct.sampling import Sample
+from stylegan_oct.sampling import Sample, picture_name
 
 DRAWN_WIDTH = 512    # pixels, at least, of the pictures with lines
 
@@ -61,7 +62,7 @@ def from_samples(samples: Iterable[Sample]) -> Iterator[Subject]:
     """Yield what a generator draws; it shows a whole scan of 20 degrees unless more is known."""
     for sample in samples:
         picture = _grey(sample.picture)
-        name = f"synthetic-{sample.class_name}-seed{sample.seed:05d}".replace("--", "-")
+        name = picture_name(sample)
         yield Subject(name, sample.class_name, picture, np.ones(picture.shape, bool),
                       default_um_per_px(*picture.shape), True)
 
@@ -139,9 +140,9 @@ def measure_all(subjects: Iterable[Subject], progress: Callable[[int], object] =
 def save(results: Sequence[Measured], out: Path) -> None:
     """Write biomarkers.csv and the pictures with their lines, `NAME-lines.png`."""
     with atomic_write(out / "biomarkers.csv") as file:
-        writer = csv.DictWriter(file, list(results[0].row()), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(result.row() for result in results)
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(results[0].row())
+        writer.writerows(csv_cells(result.row().values()) for result in results)
     for result in results:
         if result.drawn is not None:
             text = synthetic_text("biomarkers", **{"class": result.class_name}) if result.synthetic else {}

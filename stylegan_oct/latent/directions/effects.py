@@ -94,7 +94,8 @@ def measure_effects(G: OctGenerator, directions: Sequence[Direction], perceptual
                     measure: Measure = measure_here, progress: Progress = lambda _: None) -> list[Effect]:
     """Return what each direction does to samples that it was not found with, largest effect first.
 
-    Ctrl-C ends it after the direction at work; those that were not reached are missing from what is returned.
+    Ctrl-C ends it after the direction at work, or amid it where that takes long; those that were not measured are
+    missing from what is returned.
 
     Args:
         G: the generator.
@@ -107,17 +108,29 @@ def measure_effects(G: OctGenerator, directions: Sequence[Direction], perceptual
         batch: pictures at once.
         measure: what measures them, `measure_here` or `measuring_processes`.
         progress: gets how many pictures are measured, of `pictures_to_measure`.
+    Raises:
+        KeyboardInterrupt: stopped before any direction was measured.
     """
     ws = draw_ws(G, classes_of(G, class_name), samples, seed=seed, stream=FRESH, psi=psi).ws
     effects = []
     with Interrupt() as interrupt:
-        at_rest = measure(pictures_of(G, ws, batch=batch), progress)
+        at_rest: Values | None = None
+        with interrupt.abandonable():
+            at_rest = measure(pictures_of(G, ws, batch=batch), progress)
+        if at_rest is None:
+            raise KeyboardInterrupt
         for index, direction in enumerate(directions):
             before = len(ws) * (1 + index * (len(STEPS) - 1))
-            walked = _walk(G, direction, ws, at_rest, perceptual, oracle, batch, measure, after(before, progress))
+            walked = None
+            with interrupt.abandonable():
+                walked = _walk(G, direction, ws, at_rest, perceptual, oracle, batch, measure, after(before, progress))
+            if walked is None:
+                break
             effects.append(_effect(direction, ws, walked))
             if interrupt.requested:
                 break
+        if directions and not effects:
+            raise KeyboardInterrupt
     return sorted(effects, key=lambda effect: -effect.size)
 
 

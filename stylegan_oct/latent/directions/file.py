@@ -13,7 +13,7 @@ from torch import Tensor
 from dnnlib.config import Finite, Hash, Name, Within, from_dict, from_texts
 from dnnlib.errors import ConfigError, DataError
 from dnnlib.files import atomic_write
-from dnnlib.stored import brief, is_inside, reading
+from dnnlib.stored import reading
 from dnnlib.text import suggest
 from stylegan_oct.model import OctGenerator
 from torch_utils.tensor_file import load_header, load_tensors, take
@@ -85,10 +85,6 @@ class _Entry:
     unit: str
     constant: Finite | None
     orthogonal_to: tuple[Name, ...]
-
-    def __post_init__(self) -> None:
-        if not is_inside(self.name) or "/" in self.name:  # it names the files of what is drawn
-            raise ConfigError(f"name must be a word; got {brief(self.name)}.")
 
 
 @dataclass(frozen=True, kw_only=True)

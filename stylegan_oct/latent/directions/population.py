@@ -111,7 +111,10 @@ def measuring_processes(workers: int | None = None) -> Iterator[Measure]:
                     progress(done)
             return joined(parts)
 
-        yield measure
+        try:
+            yield measure
+        finally:  # after Ctrl-C nothing that waits is begun
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def measure_pictures(pictures: Sequence[Picture]) -> Values:

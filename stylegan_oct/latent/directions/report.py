@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from dnnlib.errors import ConfigError
+from dnnlib.escape import csv_cells
 from dnnlib.files import atomic_write
 from dnnlib.pictures import Picture, save_png, sheet, synthetic_text
 from stylegan_oct.latent.biomarkers.measure import UNITS
@@ -46,7 +47,7 @@ def write_report(out: Path, G: OctGenerator, directions: Sequence[Direction], ef
     try:
         save_directions(out / FILE, [*measured, *rest], checkpoint_sha256=G.info.sha256)
         with atomic_write(out / CSV_FILE) as file:
-            csv.writer(file).writerows(csv_rows(effects))
+            csv.writer(file).writerows(map(csv_cells, csv_rows(effects)))
         with atomic_write(out / JSON_FILE) as file:
             json.dump(report_json(G, effects, samples=samples, psi=psi, seed=seed), file, indent=2)
         picture = strips(G, [*measured, *rest], class_name=class_name, psi=psi, seed=seed)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dnnlib.errors import ConfigError
 from dnnlib.text import suggest
+from stylegan_oct import limits
 from stylegan_oct.latent.biomarkers.measure import NAMES, UNITS
 from stylegan_oct.latent.directions.file import Direction, Kind, Readout, load_directions, pick
 from stylegan_oct.latent.directions.population import (
@@ -24,6 +25,7 @@ from stylegan_oct.latent.directions.population import (
 )
 from stylegan_oct.latent.directions.supervised import fit_readout, likeliest_step, orthogonalised
 from stylegan_oct.latent.directions.unsupervised import factor_steps, principal_steps
+from stylegan_oct.limits import check_fields
 from stylegan_oct.model import OctGenerator
 
 Method = Kind
@@ -49,6 +51,8 @@ class Search:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_fields(self, {"samples": limits.SAMPLES, "components": limits.COMPONENTS, "psi": limits.PSI,
+                            "seed": limits.SEED})
         if self.samples < MIN_VALID:
             raise ConfigError(f"Directions need at least {MIN_VALID} samples; got {self.samples}. "
                               "A few thousand give steady ones.")

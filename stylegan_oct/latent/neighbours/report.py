@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from dnnlib.errors import DataError
+from dnnlib.escape import csv_cells
 from dnnlib.files import atomic_write
 from dnnlib.pictures import encode_png, sheet, synthetic_text
 from stylegan_oct.data.privacy import write_private
@@ -138,8 +139,8 @@ def _table(answers: Sequence[Answer]) -> bytes:
                 copy = one.copy
                 compared = [] if copy is None else [copy.distance, copy.percentile, copy.feature_distance,
                                                     copy.feature_percentile]
-                table.writerow([number, of, rank if of == "all" else 1, one.class_name, one.seed, one.distance,
-                                one.percentile, one.class_percentile, *compared])
+                table.writerow(csv_cells([number, of, rank if of == "all" else 1, one.class_name, one.seed,
+                                          one.distance, one.percentile, one.class_percentile, *compared]))
     return buffer.getvalue().encode()
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from stylegan_oct import limits
 from stylegan_oct.data.readers.scan import check_selection
 from stylegan_oct.features.detector import load_detector
 from stylegan_oct.latent.intake import Refused, load_targets
@@ -15,6 +16,7 @@ from stylegan_oct.latent.projection.encoder import default_encoder_path, load_en
 from stylegan_oct.latent.projection.engine import Engine, Progress, configure
 from stylegan_oct.latent.projection.projector import PRESETS
 from stylegan_oct.latent.projection.report import Task
+from stylegan_oct.limits import check_fields
 from stylegan_oct.model import OctGenerator
 
 
@@ -31,6 +33,9 @@ class Wishes:
     reference: Path | None = None
     compare: int | None = None
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_fields(self, {"steps": limits.STEPS, "compare": limits.SHOWN, "seed": limits.SEED})
 
 
 def prepare_engine(G: OctGenerator, wishes: Wishes, *, say: Callable[[str], object] = lambda _: None,

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from dnnlib.errors import ConfigError
+from stylegan_oct import limits
 from stylegan_oct.latent.classspace import ClassSpace
 from stylegan_oct.latent.projection import noise as layer_noise
 from stylegan_oct.latent.projection.objective import Objective
@@ -45,8 +45,7 @@ class ProjectConfig:
     noise_weight: float | None = None  # also fit the noise of the layers, with this penalty on structure in it
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise ConfigError(f"A projection takes at least 1 step; got {self.steps}.")
+        limits.STEPS.check("steps", self.steps)
         assert self.noise_weight is None or self.keep == "last", "fitted noise is kept as it is at the end"
 
 

@@ -20,6 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from dnnlib.config import Finite, Name, from_dict
 from dnnlib.errors import ConfigError, DataError
+from dnnlib.escape import csv_cells
 from dnnlib.files import atomic_write
 from dnnlib.pictures import Picture, encode_png, synthetic_text
 from dnnlib.stored import read_json
@@ -300,7 +301,7 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     writer.writerow([*columns, *(f"{name}_{part}" for name, part in parts), "notes"])
     for row in rows:
         measured = [row["biomarkers"][name][part] for name, part in parts]
-        writer.writerow([*(row[column] for column in columns), *measured, "; ".join(row["notes"])])
+        writer.writerow(csv_cells([*(row[column] for column in columns), *measured, "; ".join(row["notes"])]))
     try:
         _write(path, buffer.getvalue().encode(), any(row["derived_from_patient"] for row in rows))
     except OSError as error:

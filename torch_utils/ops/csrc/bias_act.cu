@@ -1,5 +1,7 @@
 // y = clamp(gain * act(x + b)), and the gradient of order n: g * gain * act^(n)(x + b) where y is inside the clamp.
 //
+// Memory for one output of e bytes: e read and e written, of a gradient 2 e and e.
+//
 // Defined by whoever compiles:
 //   ORDER        0 for the function, n for the gradient of order n
 //   ACT_<name>   linear, relu, lrelu, tanh, sigmoid, elu, selu, softplus or swish

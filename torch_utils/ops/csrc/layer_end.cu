@@ -5,6 +5,10 @@
 // that neighbouring threads read neighbouring memory. Its sums stay in registers and are written at its end, to be added
 // over the slots; no two threads write the same number.
 //
+// Memory for one output of e bytes: the function reads and writes e + e; the gradient reads g, y and, where there is a
+// scale, x, and writes dx: 3 e + e. The noise adds e / channels, the sums 12 bytes a channel for each SLOT_PIXELS pixels.
+// Arithmetic is 5 operations an output, of the gradient 8: memory decides.
+//
 // Defined by whoever compiles:
 //   GRADIENT         or the function
 //   ACT_linear, ACT_lrelu

@@ -87,6 +87,14 @@ extern "C" __global__ void LAUNCH_BOUNDS(THREADS) upfirdn2d(Params p) {
 // A march: each row of inputs is read once, filtered along x, and kept in registers for the outputs that see it, of
 // which each is the sum of FILTER_H / UP_Y kept rows. All but the loop over CHUNK rows is unrolled, so that the place of
 // a row among those that are kept is known to the compiler.
+//
+// For one output of e bytes, 4 taps, long strips (a strip reads LEAD rows more than it needs):
+//              memory read + written   asked of the cache   multiplications (x + y)
+//     blur     e + e                   4 e                  4 + 4
+//     up 2     e / 4 + e               3/4 e                1 + 2
+//     down 2   4 e + e                 8 e                  8 + 4
+// Neighbouring threads have neighbouring channels and then columns: what the cache is asked for more than once is what
+// the SEEN_X columns of neighbours share, within a block.
 const int WINDOW = LEAD + 1;
 const int CHUNK_OUT = CHUNK * UP_Y / DOWN_Y;
 

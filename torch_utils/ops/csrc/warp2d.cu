@@ -5,6 +5,10 @@
 // which is read at the place u as (1 - a) fine[i] + a fine[i + 1] with i = floor(u) and a = u - i. Nothing of `fine` is
 // stored: a sample x[s] has a weight in what is read at u, which `weight` returns.
 //
+// For one output of e bytes and 12 taps: of memory e read and e written, as images have few channels and stay in the
+// cache, which is asked for 7 x 7 samples; 56 multiplications and 14 weights. The adjoint asks for the places within
+// REACH + 2 of a sample, of each with two weights.
+//
 // Defined by whoever compiles: TAPS (even), ADJOINT or not, THREADS, SCALAR_<dtype>.
 #define PACK 1
 #include "scalar.cuh"
