@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar, cast
 
 from dnnlib.errors import ConfigError
-from dnnlib.escape import printable
 from dnnlib.stored import brief, brief_error, is_line, parse_json
 from dnnlib.text import suggest
 
@@ -65,15 +64,11 @@ class Lenient:
 
     nan: bool = False        # NaN: it could not be measured
     file: bool = False       # bytes that are no UTF-8, as names of files on Linux may have
-    controls: bool = False   # control characters, which are then spelt out, as in `escape.printable`
-    raw: bool = False        # any characters: what is made of it escapes them
 
     def plain(self, value: Any) -> Any:
         """Return the value as it is to be checked."""
         if self.nan and isinstance(value, float) and math.isnan(value):
             return 0.0
-        if self.raw and isinstance(value, str):
-            return ""
         return value.encode(errors="surrogateescape").decode(errors="replace") if self.file and isinstance(
             value, str) else value
 
@@ -82,12 +77,11 @@ class Lenient:
 
 
 Measured = Annotated[float, Lenient(nan=True)]
-Raw = Annotated[str, Lenient(raw=True), Within(0, LONGEST)]
 FilePath = Annotated[str, Lenient(file=True)]
 Count = Annotated[int, Within(0, 2**53)]          # of pictures, bytes, parameters
 Share = Annotated[float, Within(0, 1)]
 Finite = float                                    # as every number that is not `Measured`
-Name = Annotated[str, Lenient(controls=True), Within(0, 1024)]  # of a class, a preset, a kind
+Name = Annotated[str, Within(0, 255)]             # of a class, a preset, a kind
 Names = Annotated[tuple[Name, ...], Within(0, 4096)]  # of classes
 Hash = Annotated[str, Within(0, 128)]             # hexadecimal digits
 Seed = Annotated[int, Within(0, 2**32 - 1)]
@@ -177,10 +171,10 @@ def parse_setting(text: str) -> tuple[str, Any]:
     """
     path, equals, value = text.partition("=")
     if not equals:
-        raise ConfigError(f"--set takes FIELD=VALUE, such as r1.gamma=2; got {text!r}.")
+        raise ConfigError(f"--set takes FIELD=VALUE, such as r1.gamma=2; got {brief(text)}.")
     try:
         return path.strip(), json.loads(value)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # no JSON, more digits than Python reads, or nested too deep
         return path.strip(), value
 
 
@@ -213,8 +207,6 @@ def _decode(kind: Any, value: Any, where: str) -> Any:
         if lenient is None:
             found = _decode(args[0], value, where)
         else:
-            if lenient.controls and isinstance(value, str):
-                value = printable(value[:LONGEST + 1])
             _decode(args[0], lenient.plain(value), where)
             found = float(value) if args[0] is float else value
         for bounds in args[1:]:

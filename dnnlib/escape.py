@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 LONGEST = 60  # bytes of a word within a file name: with what is added, a tar's header holds 100
 FORMULA = (*"=+-@\t\r\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # the last four are those of Japanese keyboards
-RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)  # names of devices on Windows
+RESERVED = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)  # names of devices on Windows
 
 
 def word(text: str) -> str:
@@ -26,10 +26,10 @@ def file_name(text: str) -> str:
 
     Texts that differ have names that differ, at least by upper and lower case.
     """
-    kept = re.sub(r"[^\w .,+()-]", "_", unicodedata.normalize("NFC", text)).lstrip(" ._-")
-    name = _cut(f"{kept}_" if RESERVED.match(kept) else kept).rstrip(" .")
+    kept = re.sub(r"[^\w .,+()-]", "_", unicodedata.normalize("NFC", text)).lstrip(" ._-").rstrip(" .")
+    name = _cut(RESERVED.sub(r"\1_\2", kept))
     mark = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:6]
-    return name if name == text else f"{name}_{mark}".lstrip("_")
+    return name if name == text else f"{_cut(name, LONGEST - 7)}_{mark}".lstrip("_")
 
 
 def file_names(texts: Iterable[str]) -> dict[str, str]:
@@ -63,5 +63,5 @@ def csv_cells(values: Iterable[object]) -> list[object]:
     return [f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value for value in values]
 
 
-def _cut(text: str) -> str:
-    return text.encode()[:LONGEST].decode(errors="ignore")
+def _cut(text: str, longest: int = LONGEST) -> str:
+    return text.encode()[:longest].decode(errors="ignore")

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import secrets
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -22,8 +23,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename in (None, str(temporary)):
+            error.filename = str(path)  # a full disk does not say where
         raise
     sync_directory(path.parent)
 
@@ -70,3 +73,42 @@ def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file as 64 hexadecimal digits, read in pieces."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class Finder:
+    """Finds files by names that differ in case or in the form of their letters, as other systems write them."""
+
+    def __init__(self) -> None:
+        self._listed: dict[Path, dict[str, list[str]]] = {}
+
+    def find(self, root: Path, name: str) -> Path | None:
+        """Return the one file below `root` that a path with forward slashes means; None where there is none.
+
+        The file that is named exactly so goes first; of several others none is taken.
+        """
+        place = root
+        try:
+            if (root / name).exists():
+                return root / name
+            for part in name.split("/"):
+                if not (place / part).exists():
+                    alike = self._names(place).get(_form(part), [])
+                    if len(alike) != 1:
+                        return None
+                    part = alike[0]
+                place = place / part
+        except (OSError, ValueError):  # names that no system admits
+            return None
+        return place
+
+    def _names(self, folder: Path) -> dict[str, list[str]]:
+        if folder not in self._listed:
+            found: dict[str, list[str]] = {}
+            for name in os.listdir(folder):
+                found.setdefault(_form(name), []).append(name)
+            self._listed[folder] = found
+        return self._listed[folder]
+
+
+def _form(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()

@@ -1,6 +1,7 @@
 """SIGINT and SIGTERM as a wish that a loop grants at the end of a step, or amid one that takes long."""
 
 import contextlib
+import multiprocessing
 import os
 import signal
 import threading
@@ -95,6 +96,12 @@ class Interrupt:
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
         else:
             signal.raise_signal(signal.SIGINT)
+
+
+def end_children() -> None:
+    """End the processes that this one started, which leave Ctrl-C to it, without waiting for what they are at."""
+    for child in multiprocessing.active_children():
+        child.terminate()
 
 
 class Abandonable:

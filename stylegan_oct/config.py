@@ -14,7 +14,7 @@ from dnnlib.config import FilePath, to_dict
 from dnnlib.errors import ConfigError
 from stylegan_oct import limits
 from stylegan_oct.augment.spec import parse_groups
-from stylegan_oct.limits import Limits, check_fields
+from stylegan_oct.limits import Limits, check_fields, shortened
 from stylegan_oct.networks.sizes import block_resolutions, channels_at
 
 Architecture = Literal["orig", "skip", "resnet"]
@@ -23,7 +23,7 @@ Precision = Literal["auto", "fp32", "fp16", "bf16"]
 
 def _check_resolution(resolution: int) -> None:
     if not limits.RESOLUTION.allow(resolution):
-        raise ConfigError(f"The resolution must be a power of two from 8 to 1024; got {resolution}. "
+        raise ConfigError(f"The resolution must be a power of two from 8 to 1024; got {shortened(resolution)}. "
                           "Convert the scans with --resolution 256.")
 
 
@@ -49,6 +49,8 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         limits.PROCESSES.at_least(0).check("data.workers", self.workers)
+        if self.channels not in (1, 3):
+            raise ConfigError(f"data.channels must be 1 (grey) or 3 (RGB); got {shortened(self.channels)}.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -143,8 +145,8 @@ class OptimizerConfig:
 
     def __post_init__(self) -> None:
         rate, beta = limits.RATE, limits.BETA
-        check_fields(self, {"G_lr": rate, "D_lr": rate, "beta1": beta, "beta2": beta, "eps": limits.SHARE},
-                     where="optimizer.")
+        check_fields(self, {"G_lr": rate, "D_lr": rate, "beta1": beta, "beta2": beta,
+                            "eps": limits.SHARE.at_least(1e-12)}, where="optimizer.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -281,10 +281,13 @@ def export_generator(source: Path, dest: Path, *, half: bool = True, discriminat
         half: store float16, half the size; pictures change by less than a grey level.
         discriminator: write the checkpoint's D beside it as DISCRIMINATOR_FILE, for trainings that start from here.
     Raises:
-        CheckpointError: there is none, its weights do not fit into float16, or a file cannot be written.
+        CheckpointError: there is none, its weights do not fit into float16, `dest` is itself, or a file cannot be
+            written.
     """
     file = find_generator(source)
     read_info(file)
+    if dest.exists() and dest.samefile(file):
+        raise CheckpointError(f"{dest} is the generator itself, which is left as it is. Give another name.")
     if discriminator and not (file.parent / DISCRIMINATOR_FILE).is_file():
         raise CheckpointError(f"There is no discriminator beside {file}: only the newest checkpoints of a run keep "
                               "theirs. Take one of those, or leave the discriminator out.")

@@ -11,6 +11,7 @@ from typing import Any
 
 from dnnlib.config import from_dict
 from dnnlib.errors import ConfigError
+from stylegan_oct import limits
 from stylegan_oct.config import (
     Architecture,
     DataConfig,
@@ -190,6 +191,7 @@ def parse_grow(text: str, preset: TrainConfig, *, gamma: float | None = None) ->
             raise ConfigError(f"--grow takes resolutions with lengths in kimg, such as 64:30,128:20,{last}; "
                               f"got {part!r}.")
         resolution = int(match[1])
+        limits.RESOLUTION.check("The resolution of a stage", resolution)
         stage = known.get(resolution) or StageConfig(
             resolution=resolution, kimg=preset.total_kimg / 10, lr=preset.optimizer.G_lr,
             gamma=(preset.r1.gamma if gamma is None else gamma) * (resolution / last) ** 2)

@@ -45,9 +45,8 @@ class Sample:
     picture: Picture
 
 
-def draw(G: OctGenerator, seeds: Sequence[int], classes: Sequence[str], manner: Manner, *,
-         batch: int = 8) -> Iterator[Sample]:
-    """Yield every seed for every class, class by class, drawn `batch` at once.
+def tasks_of(G: OctGenerator, seeds: Sequence[int], classes: Sequence[str]) -> list[tuple[str, int]]:
+    """Return class and seed of the pictures to draw, class by class, each once; no classes are all.
 
     Raises:
         ConfigError: a class does not exist.
@@ -56,7 +55,18 @@ def draw(G: OctGenerator, seeds: Sequence[int], classes: Sequence[str], manner: 
     if classes and not known:
         raise ConfigError("This generator was trained without classes; leave --class out.")
     names = [known[G.class_index(name)] for name in classes or known] or [""]
-    tasks = [(name, seed) for name in names for seed in seeds]
+    return list(dict.fromkeys((name, seed) for name in names for seed in seeds))
+
+
+def draw(G: OctGenerator, seeds: Sequence[int], classes: Sequence[str], manner: Manner, *,
+         batch: int = 8) -> Iterator[Sample]:
+    """Yield every seed for every class, class by class and each once, drawn `batch` at once.
+
+    Raises:
+        ConfigError: a class does not exist.
+    """
+    tasks = tasks_of(G, seeds, classes)
+    known = G.info.classes
     for begin in range(0, len(tasks), batch):
         part = tasks[begin:begin + batch]
         with torch.inference_mode():

@@ -1,6 +1,7 @@
 """Frames -> mp4, GIF or PNG files, one frame in memory at a time; every video says that it is synthetic."""
 
 import dataclasses
+import errno
 import itertools
 import math
 import tempfile
@@ -151,6 +152,8 @@ def _save_file(path: Path, pages: Iterator[Picture], fps: float, text: Mapping[s
         with _encoder(unnamed, path.suffix, first.ndim == 3, fps, text) as write:
             for count, page in enumerate(itertools.chain([first], pages), 1):  # noqa: B007 (counts the frames)
                 write(page)
+        if not _is_whole(unnamed, path.suffix):  # ffmpeg ends a file that it could not write as if all were well
+            raise OSError(errno.EIO, "not all of it could be written, perhaps for lack of room")
         if path.suffix == ".gif":
             _append_comment(unnamed, _comment(text))
         unnamed.chmod(0o600 if private else 0o644)
@@ -172,6 +175,8 @@ def _encoder(path: Path, suffix: str, colour: bool, fps: float,
                                 macro_block_size=1, ffmpeg_log_level="error", **options)
     try:
         yield writer.append_data
+    except OSError as error:
+        raise OSError(errno.EIO, error.strerror or "ffmpeg stopped") from error
     finally:
         writer.close()
 
@@ -193,6 +198,26 @@ def _save_folder(path: Path, pages: Iterator[Picture], fps: float, text: Mapping
 def _comment(text: Mapping[str, str]) -> str:
     facts = "; ".join(f"{key}={value}" for key, value in text.items() if key not in ("Title", "Description"))
     return f"{text['Description']} {facts}"
+
+
+def _is_whole(file: Path, suffix: str) -> bool:
+    """Tell whether a video has its end: the trailer of a GIF, or all boxes of an mp4 (ISO 14496-12, section 4.2)."""
+    if not file.is_file():
+        return False
+    size, place, kinds = file.stat().st_size, 0, set()
+    with open(file, "rb") as data:
+        if suffix == ".gif":
+            data.seek(max(size - 1, 0))
+            return data.read(1) == b";"
+        while place + 8 <= size:
+            data.seek(place)
+            length, kind = int.from_bytes(data.read(4), "big"), data.read(4)
+            length = int.from_bytes(data.read(8), "big") if length == 1 else length
+            if length < 8:
+                return False
+            place += length
+            kinds.add(kind)
+    return place == size and {b"moov", b"mdat"} <= kinds
 
 
 def _append_comment(gif: Path, comment: str) -> None:

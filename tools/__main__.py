@@ -44,8 +44,7 @@ COMMANDS = {
 
 
 # What the file system refuses to a right command. Anything else of it, such as a missing file, is a wrong command.
-REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO,
-            errno.EPIPE}
+REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 LONGEST = 600  # characters of a message
 ADVICE = "Make room, give access, or choose another place; what is complete stays."
 

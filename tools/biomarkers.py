@@ -17,6 +17,7 @@ from tools._options import (
     classes_option,
     device_option,
     json_option,
+    once,
     out_option,
     psi_option,
     seeds_option,
@@ -31,7 +32,7 @@ Examples:
 
 
 @click.command(epilog=EPILOG)
-@click.argument("scans", nargs=-1, type=PATH)
+@click.argument("scans", nargs=-1, type=PATH, callback=once)
 @checkpoint_option
 @seeds_option("0-3", "Samples to draw without SCANS: 0-63 or 1,5,9-12.")
 @classes_option
@@ -53,12 +54,12 @@ def biomarkers(scans: tuple[Path, ...], checkpoint: str | None, seeds: Sequence[
 
     if not scans:
         from stylegan_oct.model import load_generator
-        from stylegan_oct.sampling import Manner, draw
+        from stylegan_oct.sampling import Manner, draw, tasks_of
         from torch_utils.distributed import init_world
 
         G = load_generator(checkpoint, device=init_world(device).device)
         subjects = report.from_samples(draw(G, seeds, classes, Manner(psi=psi), batch=batch))
-        total = len(seeds) * (len(classes) or max(len(G.info.classes), 1))
+        total = len(tasks_of(G, seeds, classes))
     elif len(scans) == 1 and scans[0].suffix == ".zip":
         subjects, total = report.from_archive(scans[0], um_per_px, limit), limit
     else:

@@ -34,6 +34,8 @@ Examples:
 @click.option("--only-split", type=TEXT, metavar="NAME", help=f"Write only {', '.join(SPLITS[:-1])} or {SPLITS[-1]}.")
 @click.option("--patient-pattern", type=TEXT, metavar="REGEX",
               help="Group 1 is the patient, searched in the path of a scan.")
+@click.option("--folders", type=click.Choice(["auto", "classes", "patients"]), default="auto", show_default=True,
+              help="What the folders are, where their names are not those of known classes.")
 @click.option("--key", type=PATH, help="Key of the hashes. [default: DEST.key, made if new]")
 @workers_option()
 @click.option("--overwrite", is_flag=True, help="Replace DEST.zip if it exists.")
@@ -43,6 +45,8 @@ def convert(source: Path, dest: Path, resolution: int, channels: str, **options:
 
     with progress_bar("converting") as update:
         report = run(source, dest, resolution=resolution, channels=int(channels), **options, progress=update)
+    for line in report.summary:
+        click.echo(printable(line))
     for split, counts in report.counts.items():
         if counts:
             classes = ", ".join(f"{printable(name)} {counts[name]}" for name in report.classes if name in counts)

@@ -48,13 +48,13 @@ def generate(checkpoint: str | None, seeds: Sequence[int], classes: tuple[str, .
              device: str | None) -> None:
     """Draw synthetic scans as PNG files that say so in their names and text chunks."""
     from stylegan_oct.model import load_generator
-    from stylegan_oct.sampling import Manner, draw, save_each, save_grid
+    from stylegan_oct.sampling import Manner, draw, save_each, save_grid, tasks_of
     from torch_utils.distributed import init_world
 
     G = load_generator(checkpoint, device=init_world(device).device, precision=precision)
     manner = Manner(psi=psi, cutoff=cutoff, center=center, noise_mode=noise)
     samples = draw(G, seeds, classes, manner, batch=batch)
-    with progress_bar("drawing", len(seeds) * (len(classes) or max(len(G.info.classes), 1))) as update:
+    with progress_bar("drawing", len(tasks_of(G, seeds, classes))) as update:
         if grid:
             path = save_grid(G, samples, out, manner, update)
         else:

@@ -33,8 +33,9 @@ Examples:
 @click.option("--overwrite", is_flag=True, help="Replace a library of another checkpoint, psi or seed.")
 @batch_option(32)
 @device_option
-def library(checkpoint: str | None, count: int, psi: float, seed: int, out: Path | None, overwrite: bool, batch: int,
-            device: str | None) -> None:
+@click.pass_context
+def library(ctx: click.Context, checkpoint: str | None, count: int, psi: float, seed: int, out: Path | None,
+            overwrite: bool, batch: int, device: str | None) -> None:
     """Draw a library of synthetic pictures with their latents; `neighbours` and `atlas` search in it."""
     from stylegan_oct.latent.library import default_path, write_library
     from stylegan_oct.model import load_generator
@@ -48,3 +49,4 @@ def library(checkpoint: str | None, count: int, psi: float, seed: int, out: Path
     click.echo(f"{held} synthetic pictures in {dest}")
     if held < count:
         click.echo("The same command goes on from here.")
+        ctx.exit(130)

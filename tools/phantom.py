@@ -40,6 +40,9 @@ def phantom(dest: Path | None, count: int, resolution: int, seed: int, masks: bo
 
     if dest is None and sheet is None:
         raise ConfigError("Say where the archive goes, such as phantom.zip, or give --sheet phantom.png.")
+    for path, suffix in ((dest, ".zip"), (sheet, ".png")):
+        if path is not None and path.suffix.lower() != suffix:
+            raise ConfigError(f"Name it {path.stem}{suffix}, after what is in it; got {path}.")
     if dest is not None and dest.exists() and not overwrite:
         raise ConfigError(f"{dest} is there already. Give another name, or --overwrite.")
     chosen = classes or CLASSES

@@ -15,6 +15,7 @@ from tools._options import (
     checkpoint_option,
     device_option,
     json_option,
+    once,
     out_option,
     seed_option,
     selection_option,
@@ -29,7 +30,7 @@ Examples:
 
 
 @click.command(epilog=EPILOG)
-@click.argument("paths", nargs=-1, metavar="[SCAN]...", type=PATH)
+@click.argument("paths", nargs=-1, metavar="[SCAN]...", type=PATH, callback=once)
 @checkpoint_option
 @click.option("--class", "class_name", type=TEXT, metavar="NAME", help="Class of the scans. [default: compares all]")
 @selection_option

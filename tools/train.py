@@ -71,7 +71,7 @@ Examples:
 @click.option("--tf32/--no-tf32", default=None, help="Faster float32 on a GPU, with factors of 10 bits. [default: no]")
 @click.option("--seed", type=SEED, help="Of all that is random. [default: 0]")
 @click.option("--metrics", type=TEXT, metavar="NAMES",
-              callback=lambda _ctx, _param, text: text.split(",") if text else None,
+              callback=lambda _ctx, _param, text: list(dict.fromkeys(text.split(","))) if text else None,
               help="Measure these at every snapshot, such as kd_lite0,recall_lite0.")
 @click.option("--metrics-count", type=Whole(limits.SAMPLES.at_least(16)), help="Samples for them. [default: 1000]")
 @click.option("--best-by", type=TEXT, metavar="NAME",

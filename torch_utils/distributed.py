@@ -2,6 +2,7 @@
 
 import datetime
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -151,11 +152,15 @@ def pick_device(device: str | None = None) -> str:
     """Return the device asked for, or CUDA where there is a GPU, else the CPU.
 
     Raises:
-        ConfigError: CUDA is asked for and there is none.
+        ConfigError: CUDA is asked for and there is none, or something else is asked for.
     """
     kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if not re.fullmatch(r"cpu|cuda(:\d{1,3})?", kind, re.ASCII):
+        raise ConfigError(f"There is no device {kind[:40]!r}. Give cpu, cuda, or one of several GPUs such as cuda:1.")
     if kind.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(f"--device {kind}: PyTorch sees no CUDA device. Leave the option out to train on the CPU.")
+        raise ConfigError(f"--device {kind}: PyTorch sees no CUDA device. Leave the option out to use the CPU.")
+    if kind.startswith("cuda:") and int(kind[5:]) >= torch.cuda.device_count():
+        raise ConfigError(f"--device {kind}: there are {torch.cuda.device_count()} GPUs, from cuda:0 on.")
     return kind
 
 

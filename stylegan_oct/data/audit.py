@@ -20,6 +20,7 @@ from stylegan_oct.data.splits import Fractions
 from stylegan_oct.data.work import WorkFolder
 
 MAX_LISTED = 2000      # lines of one kind; an editor still opens the file
+MANY = 20              # scans of one patient, from which on half of all is worth a look
 COLOURED = 0.002       # share of coloured pixels from which an overlay is reported
 
 OUTCOMES: dict[Outcome, str] = {
@@ -62,8 +63,8 @@ def write_audit(audit: Audit, folder: WorkFolder) -> Path:
     picture = draw_audit(audit.kept, audit.classes, audit.listing.files, audit.settings.channels, folder)
     if picture is not None:
         write_private(base.with_suffix(".png"), encode_png(picture, {"Title": "scans before and after conversion"}))
-    parts = [_head(audit), _entered(audit), _left_out(audit), _warnings(audit), _patients(audit), _sizes(audit),
-             _border(audit), *_listings(audit), _settings(audit)]
+    parts = [_head(audit), _read(audit), _entered(audit), _left_out(audit), _warnings(audit), _patients(audit),
+             _sizes(audit), _border(audit), *_listings(audit), _settings(audit)]
     text = base.with_suffix(".md")
     write_private(text, "\n".join(part for part in parts if part).encode("utf-8", "backslashreplace"))
     return text
@@ -84,6 +85,10 @@ def _head(audit: Audit) -> str:
             f"{markdown(str(audit.source))}. This file, its "
             "picture and the key beside it name files and patients: they are for the owner of the scans alone. The "
             "archive itself holds neither.\n")
+
+
+def _read(audit: Audit) -> str:
+    return "## What was read where\n\n" + "".join(f"- {markdown(line)}\n" for line in audit.listing.summary())
 
 
 def _entered(audit: Audit) -> str:
@@ -117,6 +122,11 @@ def _warnings(audit: Audit) -> str:
         lines.append(f"For {unknown} scans the patient is not known: each counts as a patient of its own, so scans of "
                      "one patient may be in several splits. Give --patient-pattern, a folder a patient, or a CSV "
                      "with a column patient.")
+    scans = Counter(d.scan.patient for d in audit.kept)
+    most = max(scans.values(), default=0)
+    if len(scans) > 1 and most > max(MANY, len(audit.kept) / 2) or (len(scans) == 1 and most > MANY):
+        lines.append(f"One patient has {most} of the {len(audit.kept)} scans. Look whether what was taken for patients "
+                     "are such; --patient-pattern or a CSV with a column patient says it otherwise.")
     shares = dict(zip(SPLITS, audit.fractions, strict=True))
     for split in SPLITS:
         here = Counter(d.scan.label for d in audit.kept if d.split == split)

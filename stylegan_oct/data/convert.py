@@ -12,6 +12,7 @@ from dnnlib.errors import ConfigError, DataError
 from stylegan_oct.data.archive import SPLITS, ArchiveWriter
 from stylegan_oct.data.audit import Audit, write_audit
 from stylegan_oct.data.decisions import Decision, decide
+from stylegan_oct.data.layout import Folders
 from stylegan_oct.data.preprocess import Preprocess
 from stylegan_oct.data.privacy import Key
 from stylegan_oct.data.sources import open_source
@@ -31,6 +32,7 @@ class Report:
     classes: tuple[str, ...]
     counts: dict[str, dict[str, int]]  # split -> class ("" without classes) -> images written
     outcomes: dict[str, int]          # "kept", "refused", ... -> scans
+    summary: tuple[str, ...]          # lines: how many scans have a class and a patient, and where that was read
 
     def left_out(self) -> str:
         """Return how many scans were not taken, by reason, such as "2 refused, 1 duplicate"; "" for none."""
@@ -41,12 +43,12 @@ class Report:
 def convert(source: Path, dest: Path, *, resolution: int, channels: int = 1,
             aspect: Literal["stretch", "fit", "crop"] = "stretch", border: bool = True, roi: bool = False,
             split: str = "80,10,10", only_split: str | None = None, patient_pattern: str | None = None,
-            key: Path | None = None, workers: int | None = None, overwrite: bool = False, stratify: bool = False,
-            progress: Progress | None = None) -> Report:
+            folders: Folders = "auto", key: Path | None = None, workers: int | None = None, overwrite: bool = False,
+            stratify: bool = False, progress: Progress | None = None) -> Report:
     """Write an archive of preprocessed scans; after an interruption the same call goes on where it was.
 
     Args:
-        source: a folder of scans, a zip of one, or a CSV of paths and labels.
+        source: a folder of scans, a zip of one, a CSV of paths and labels, or the dataset.json of StyleGAN tools.
         dest: the archive, NAME.zip; NAME-audit.md, NAME-audit.png and NAME.key come beside it, for the owner alone.
         resolution: width and height in pixels, a power of two.
         channels: 1 grey, 3 RGB.
@@ -56,6 +58,7 @@ def convert(source: Path, dest: Path, *, resolution: int, channels: int = 1,
         split: shares of the patients for train, val and test.
         only_split: write this split alone.
         patient_pattern: regular expression whose group 1 finds the patient in a path.
+        folders: what the folders of scans are, "classes" or "patients", where their names do not tell.
         key: file of the secret key; default NAME.key, made when missing.
         workers: processes; default: all cores.
         overwrite: replace an archive that is there.
@@ -69,7 +72,7 @@ def convert(source: Path, dest: Path, *, resolution: int, channels: int = 1,
     fractions = parse_fractions(split)
     only = check_split(only_split) if only_split else None
     _check_dest(source, dest, overwrite)
-    scans = open_source(source, patient_pattern=patient_pattern)
+    scans = open_source(source, patient_pattern=patient_pattern, folders=folders)
     with _one_line(dest), WorkFolder(dest.parent / f".{dest.stem}-work", settings) as folder:
         secret = Key(key or dest.with_suffix(".key"))
         rows = preprocess_all(scans.scans, scans.files, settings, folder, workers=workers, progress=progress)
@@ -87,7 +90,7 @@ def convert(source: Path, dest: Path, *, resolution: int, channels: int = 1,
     written = [decision for decision in kept if only in (None, decision.split)]
     counts = {name: dict(Counter(d.scan.label or "" for d in written if d.split == name)) for name in SPLITS}
     outcomes = Counter(decision.outcome for decision in decisions) + Counter(refused=len(scans.refused))
-    return Report(dest, text, key or dest.with_suffix(".key"), classes, counts, dict(outcomes))
+    return Report(dest, text, key or dest.with_suffix(".key"), classes, counts, dict(outcomes), tuple(scans.summary()))
 
 
 def _check_dest(source: Path, dest: Path, overwrite: bool) -> None:
@@ -102,10 +105,14 @@ def _check_dest(source: Path, dest: Path, overwrite: bool) -> None:
 
 
 def _nothing_left(decisions: Sequence[Decision], only: str | None) -> DataError:
-    first = next((decision.reason for decision in decisions if decision.reason), None)
     if only and any(decision.outcome == "kept" for decision in decisions):
         return DataError(f"No scan belongs to the split {only!r}. Give other shares with --split.")
-    return DataError(f"None of the {len(decisions)} scans can be used; the first {first}.")
+    # Other reasons than those of refused files name files, and these may name patients.
+    refused = [decision.reason for decision in decisions if decision.outcome == "refused"]
+    others = Counter(decision.outcome for decision in decisions if decision.outcome != "refused")
+    said = "".join(f", {count} {outcome}" for outcome, count in others.items())
+    return DataError(f"None of the {len(decisions)} scans can be used{said}" +
+                     (f"; the first {refused[0]}." if refused else "."))
 
 
 @contextmanager

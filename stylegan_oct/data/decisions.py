@@ -71,29 +71,37 @@ def _kept(decisions: Sequence[Decision]) -> list[Decision]:
 def _quarantine_names(decisions: Sequence[Decision]) -> None:
     classes = {decision.scan.label for decision in decisions}
     for decision in _kept(decisions):
-        named, label = decision.scan.named, decision.scan.label
-        if named is not None and named != label and named in classes:
-            decision.drop("conflict", f"its name says {named}, its folder {label}")
+        scan = decision.scan
+        if scan.also:
+            decision.drop("conflict", f"is listed under {' and '.join(sorted(_labels(decision)))}")
+        elif scan.named is not None and scan.named != scan.label and scan.named in classes:
+            names = ("name", "folder") if scan.label_from.startswith("folder") else ("path", "label")
+            decision.drop("conflict", f"its {names[0]} says {scan.named}, its {names[1]} {scan.label}")
+
+
+def _labels(decision: Decision) -> set[str]:
+    """Return all classes under which a scan is listed."""
+    return {str(label) for label in (decision.scan.label, *decision.scan.also)}
 
 
 def _groups(decisions: Sequence[Decision]) -> list[list[Decision]]:
     groups: dict[str, list[Decision]] = defaultdict(list)
-    for decision in _kept(decisions):
+    for decision in decisions:
         groups[decision.row["pixel_hash"]].append(decision)
     return [group for group in groups.values() if len(group) > 1]
 
 
 def _quarantine_equals(decisions: Sequence[Decision]) -> None:
-    for group in _groups(decisions):
-        labels = sorted({str(decision.scan.label) for decision in group})
+    for group in _groups([d for d in decisions if d.outcome in ("kept", "conflict")]):
+        labels = sorted(set().union(*map(_labels, group)))
         if len(labels) > 1:
-            for decision in group:
+            for decision in _kept(group):
                 others = ", ".join(other.scan.path for other in group if other is not decision)
                 decision.drop("conflict", f"the same picture is under {' and '.join(labels)}: {others}")
 
 
 def _drop_equals(decisions: Sequence[Decision]) -> None:
-    for group in _groups(decisions):
+    for group in _groups(_kept(decisions)):
         first, *others = sorted(group, key=lambda d: (PRIORITY[d.split], d.scan.path))
         for decision in others:
             where = "" if decision.split == first.split else f" ({decision.split}, kept in {first.split})"

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from dnnlib.errors import ConfigError, DataError
 from dnnlib.files import atomic_path
+from dnnlib.interrupt import end_children
 from dnnlib.pictures import encode_png, save_png, sheet, synthetic_text
 from dnnlib.text import suggest
 from stylegan_oct import limits
@@ -94,7 +95,8 @@ def _zip_for_masks(archive: Path) -> Iterator[zipfile.ZipFile]:
         with atomic_path(masks_path(archive)) as temporary, zipfile.ZipFile(temporary, "w") as file:
             yield file
     except OSError as error:
-        raise DataError(f"Cannot write {masks_path(archive)}: {error.strerror or error}.") from error
+        raise DataError(f"Cannot write {masks_path(archive)}: {error.strerror or error}. Make room or choose another "
+                        "place.") from error
 
 
 def save_phantom_sheet(path: Path, *, resolution: int, seed: int = 0, columns: int = 6,
@@ -166,5 +168,6 @@ def _in_order(task: Callable[[int], _Rendered], count: int, workers: int | None)
         try:
             yield from pool.map(task, range(count), chunksize=max(1, min(16, count // (4 * workers))))
         except BaseException:
+            end_children()
             pool.shutdown(cancel_futures=True)
             raise

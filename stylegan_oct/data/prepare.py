@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from dnnlib.errors import DataError
+from dnnlib.escape import printable
 from dnnlib.progress import progress_bar
 from dnnlib.stored import BAD_ZIP
 from stylegan_oct.data.archive import INDEX, Archive
 from stylegan_oct.data.convert import convert
 from stylegan_oct.data.phantom_archive import write_phantom_archive
+from stylegan_oct.data.sources import no_classes
 
 RESOLUTION = 64          # when neither the user nor the preset's name says one
 FEW_SPLIT = "65,35"      # train and val of a set of a few scans
@@ -41,6 +43,7 @@ def prepare_archive(data: str | None, resolution: int | None, *, preset: str | N
     """
     size = planned_resolution(data, resolution, preset)
     if data is not None and is_archive(Path(data)):
+        _say_if_no_classes(Path(data), say)
         return Path(data)
     if data is None:
         count = simulate or (SMALL if size <= RESOLUTION else LARGE)
@@ -52,6 +55,7 @@ def prepare_archive(data: str | None, resolution: int | None, *, preset: str | N
     if archive.exists():
         if first:
             say(f"using {archive} (made before; remove it to make it anew)")
+            _say_if_no_classes(archive, say)
     elif not first:
         while not archive.exists():  # torchrun ends this process if the other one fails
             time.sleep(0.5)
@@ -65,10 +69,17 @@ def prepare_archive(data: str | None, resolution: int | None, *, preset: str | N
         with progress_bar("converting") as update:
             shares: dict[str, Any] = {"split": FEW_SPLIT, "stratify": True} if few else {}
             report = convert(Path(data), archive, resolution=size, progress=update, **shares)
+        for line in report.summary:
+            say(printable(line))
         left = report.left_out()
         say(f"{report.outcomes.get('kept', 0)} scans taken{f', {left}' if left else ''}; which and why: {report.audit} "
             "(private)")
     return archive
+
+
+def _say_if_no_classes(archive: Path, say: Callable[[str], object]) -> None:
+    if os.environ.get("LOCAL_RANK", "0") == "0" and not Archive(archive).classes:
+        say(no_classes(f"{archive.name} gives none"))
 
 
 def planned_resolution(data: str | None, resolution: int | None, preset: str | None) -> int:

@@ -1,135 +1,137 @@
-"""Where scans come from: a folder, a zip, or a CSV of paths and labels."""
+"""Where scans come from: a folder, a zip, or a list (CSV, or the dataset.json of StyleGAN tools)."""
 
-import contextlib
-import csv
-import os
-import stat
 import zipfile
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from dnnlib.errors import DataError
-from dnnlib.text import suggest
 from stylegan_oct.data.archive import INDEX, MANIFEST
-from stylegan_oct.data.layout import SPLIT_FOLDERS, order_classes, read_places
+from stylegan_oct.data.files import (
+    MAX_FILE_BYTES,
+    SUFFIXES,
+    FolderFiles,
+    Found,
+    Listing,
+    Refusal,
+    ZipFiles,
+    is_picture,
+    stamp_of,
+)
+from stylegan_oct.data.label_index import read_index
+from stylegan_oct.data.layout import Folders, Place, name_of_number, read_places
+from stylegan_oct.data.listed import Pictures, merge_rows
+from stylegan_oct.data.names import clean_path, fold_class, fold_patient, is_known_class, order_classes, split_of
+from stylegan_oct.data.table import Row, read_table
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
-MAX_FILE_BYTES = 256 * 2**20  # far above any scan; keeps one file from filling the memory
-COLUMNS = {
-    "path": ("path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path"),
-    "label": ("label", "class", "diagnosis", "category", "disease"),
-    "patient": ("patient", "patient_id", "patientid", "subject", "subject_id"),
-    "split": ("split", "set", "fold", "subset"),
-}
+__all__ = ["MAX_FILE_BYTES", "SUFFIXES", "FolderFiles", "Refusal", "Scan", "Source", "ZipFiles", "open_source"]
 
+NOT_LOOKED_AT = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".dcm", ".vol", ".e2e", ".fda", ".fds", ".img", ".mat",
+                 ".npz", ".npy", ".bmp", ".gif", ".webp", ".jp2", ".csv", ".tsv", ".xlsx")  # may hold scans or classes
 
-class Refusal(Exception):
-    """Why a scan cannot be used; it is reported and skipped."""
+LISTS = (".txt", ".json", ".xml")  # the same, where there are no classes
 
 
 @dataclass(frozen=True, slots=True)
 class Scan:
     """One image file of a source."""
 
-    path: str               # relative to the source, with forward slashes
+    path: str               # relative to the source, as it is read
     label: str | None       # final class name
-    patient: str            # the patient number; the path where none is known
+    patient: str            # the patient, as `fold_patient` writes it; the path where none is known
     known_patient: bool
     official: str | None    # "train", "val", "test": the folder or column of the source
     stamp: str              # changes when the file does
-    named: str | None = None  # the class in the file name
+    named: str | None = None     # the class in the file name, or, of a listed picture, in its path
+    also: tuple[str, ...] = ()   # other classes under which it is listed
+    label_from: str = ""         # where the class was read
+    patient_from: str = ""
 
 
 @dataclass
 class Source:
     """The scans of a source, and what was left aside while listing them."""
 
-    files: "FolderFiles | ZipFiles"
+    files: FolderFiles | ZipFiles
     kind: str
     scans: list[Scan] = field(default_factory=list)
     classes: tuple[str, ...] = ()
-    refused: list[tuple[str, str]] = field(default_factory=list)  # (path, reason)
-    ignored: Counter[str] = field(default_factory=Counter)        # suffixes of other files
+    listing: Listing = field(default_factory=Listing)
+    notes: list[str] = field(default_factory=list)  # what the user should know, in lines
+
+    @property
+    def refused(self) -> list[tuple[str, str]]:
+        """Paths that were refused while listing, with the reasons."""
+        return self.listing.refused
+
+    @property
+    def ignored(self) -> Counter[str]:
+        """Suffixes of files of other kinds."""
+        return self.listing.ignored
+
+    def summary(self) -> list[str]:
+        """Return lines that say how many scans have a class, a patient and an official split, and where it was read."""
+        patients = len({scan.patient for scan in self.scans if scan.known_patient})
+        told = {"class": _shares([scan.label_from if scan.label is not None else "" for scan in self.scans]),
+                "patient": _shares([scan.patient_from if scan.known_patient else "" for scan in self.scans]),
+                "official split": _shares([scan.official or "" for scan in self.scans])}
+        if patients:
+            told["patient"] += f", {patients} patient{'s' * (patients > 1)}"
+        lines = [f"{len(self.scans)} scan{'s' * (len(self.scans) > 1)} in the {self.kind}; " +
+                 "; ".join(f"{what}: {text}" for what, text in told.items())]
+        if not self.classes:
+            lines.append(no_classes("they were not found in folders, names or columns"))
+        unknown = sum(not is_known_class(name) and not name.isdecimal() for name in self.classes)
+        if unknown:
+            lines.append(f"{unknown} of {len(self.classes)} classes have a name that is not known here and stands in "
+                         "the archive as it is: it must not be that of a patient.")
+        kinds = NOT_LOOKED_AT + (() if self.classes else LISTS)
+        others = {suffix: count for suffix, count in sorted(self.ignored.items()) if suffix in kinds}
+        if others:
+            lines.append("not looked at: " + ", ".join(f"{count} {suffix}" for suffix, count in others.items()) +
+                         (" (unpack archives; give a CSV itself as the source to read classes or patients from it)"))
+        return lines + self.notes
 
 
-@dataclass(frozen=True)
-class FolderFiles:
-    """Reads files below a folder."""
-
-    root: Path
-
-    def read(self, path: str) -> bytes:
-        """Return the bytes of a file.
-
-        Raises:
-            Refusal: it cannot be read or is too large.
-        """
-        try:
-            # A pipe or device named like a picture would block for ever.
-            info = (self.root / path).stat()
-            if not stat.S_ISREG(info.st_mode):
-                raise Refusal("is not a regular file")
-            _check_size(info.st_size)
-            return (self.root / path).read_bytes()
-        except OSError as error:
-            raise Refusal(f"cannot be read: {error.strerror or error}") from None
+def no_classes(why: str) -> str:
+    """Return the line that says that there are no classes."""
+    return f"no classes: the archive has no labels ({why}), and a generator of it draws all scans alike"
 
 
-class ZipFiles:
-    """Reads members of a zip; nothing is extracted, so that no member can be written anywhere."""
+def open_source(path: Path, *, patient_pattern: str | None = None, folders: Folders = "auto") -> Source:
+    """Return the scans of a folder, zip, CSV or dataset.json, sorted by path.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._opened: tuple[int, zipfile.ZipFile] | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "_opened": None}
-
-    def open(self) -> zipfile.ZipFile:
-        """Return the open zip of this process."""
-        if self._opened is None or self._opened[0] != os.getpid():
-            self._opened = (os.getpid(), zipfile.ZipFile(self.path))
-        return self._opened[1]
-
-    def read(self, path: str) -> bytes:
-        """Return the bytes of a member.
-
-        Raises:
-            Refusal: it is damaged, encrypted or larger than it says.
-        """
-        try:
-            with self.open().open(path) as file:
-                data = file.read(MAX_FILE_BYTES + 1)  # the size in the directory may lie
-        except Exception as error:  # zlib, lzma and bz2 each raise their own kinds on damaged data
-            raise Refusal(f"cannot be read from the zip: {error}") from None
-        _check_size(len(data))
-        return data
-
-
-def open_source(path: Path, *, patient_pattern: str | None = None) -> Source:
-    """Return the scans of a folder, zip or CSV, sorted by path.
-
+    Args:
+        path: the source.
+        patient_pattern: a regular expression whose first group is the patient, searched in the path.
+        folders: what the folders of a folder or zip are, where their names do not tell.
     Raises:
-        DataError: there is no such source, or it holds no images.
+        DataError: there is no such source, it holds no images, or it cannot be told what its folders are.
+        ConfigError: the pattern is not a regular expression with a group.
     """
     if not path.exists():
         raise DataError(f"There is no {path}. Give a folder of scans, a zip of one, or a CSV of paths and labels.")
-    if path.is_dir():
-        source = Source(FolderFiles(path), "folder")
-        _fill(source, _walk(path, source), patient_pattern)
-    elif path.suffix.lower() in (".csv", ".tsv"):
+    suffix = path.suffix.lower()
+    if suffix in (".xlsx", ".xls", ".ods"):
+        raise DataError(f"{path} is a spreadsheet. Save it as CSV.")
+    if path.is_dir() or path.name == INDEX:
+        source = Source(FolderFiles(path if path.is_dir() else path.parent), "folder")
+    elif suffix in (".csv", ".tsv"):
         source = Source(FolderFiles(path.parent), "CSV")
-        _fill_from_csv(source, path, patient_pattern)
     elif zipfile.is_zipfile(path):
-        files = ZipFiles(path)
-        source = Source(files, "zip")
-        _fill(source, _members(files, source), patient_pattern)
+        source = Source(ZipFiles(path), "zip")
     else:
         raise DataError(f"{path} is neither a folder, a zip nor a CSV. Give a folder of scans, a zip of one, or a "
                         "CSV of paths and labels.")
+    if source.kind == "CSV":
+        _fill_from_csv(source, path, patient_pattern, folders)
+    else:
+        root = path if path.is_dir() else path.parent if path.name == INDEX else path.with_suffix("")
+        _fill(source, root.resolve().name, patient_pattern, folders)
+    if not source.scans and source.kind == "CSV" and source.refused:
+        raise DataError(f"None of the {len(source.refused)} pictures of {path} can be used; the first "
+                        f"{source.refused[0][1]}. Paths are relative to the folder of the CSV.")
     if not source.scans:
         seen = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in source.ignored.most_common(4))
         raise DataError(f"{path} holds no PNG, JPEG or TIFF images" + (f" (but {seen})." if seen else ".") +
@@ -137,140 +139,112 @@ def open_source(path: Path, *, patient_pattern: str | None = None) -> Source:
     return source
 
 
-def _check_size(size: int) -> None:
-    if size > MAX_FILE_BYTES:
-        raise Refusal(f"is larger than {MAX_FILE_BYTES >> 20} MiB")
-    if size == 0:
-        raise Refusal("is empty (0 bytes)")
+def _shares(origins: Sequence[str]) -> str:
+    """Return where something was read, with counts, such as "folder (40), file name (6), none (2)"."""
+    counts = Counter(origin or "none" for origin in origins)
+    order = sorted(counts, key=lambda origin: (origin == "none", -counts[origin], origin))
+    return ", ".join(f"{origin} ({counts[origin]})" if origin != "none" or len(counts) > 1 else origin
+                     for origin in order)
 
 
-def _is_hidden(path: str) -> bool:
-    return any(part.startswith(".") or part == "__MACOSX" for part in path.split("/"))
-
-
-def _walk(root: Path, source: Source) -> Iterator[tuple[str, str]]:
-    """Yield (relative path, stamp) of the images below a folder; a folder reached twice by links is read once."""
-    seen: set[tuple[int, int]] = set()
-
-    def report(error: OSError) -> None:
-        name = Path(error.filename).relative_to(root).as_posix() if error.filename else "."
-        source.refused.append((f"{name}/", f"cannot be listed: {error.strerror}"))
-
-    for folder, children, names in os.walk(root, followlinks=True, onerror=report):
-        info = os.stat(folder)
-        if (info.st_dev, info.st_ino) in seen:
-            children.clear()
-            continue
-        seen.add((info.st_dev, info.st_ino))
-        children[:] = sorted(name for name in children if not _is_hidden(name))
-        for name in sorted(names):
-            if _is_hidden(name) or (name.endswith("-audit.png") and f"{name[:-4]}.md" in names):
-                continue  # the second: left here by an earlier conversion
-            path = (Path(folder) / name).relative_to(root).as_posix()
-            if not name.lower().endswith(SUFFIXES):
-                source.ignored[Path(name).suffix.lower()] += 1
-                continue
-            yield path, _stamp(Path(folder) / name)
-
-
-def _stamp(path: Path) -> str:
+def _fill(source: Source, root: str, patient_pattern: str | None, folders: Folders) -> None:
+    """Give every file found its class, patient and split, from its path or a dataset.json beside."""
+    files = sorted(set(source.files.pictures(source.listing)))
+    told = [clean_path(found.told) for found in files]
+    tops = {path.partition("/")[0] for path in told}
+    top = min(tops) if len(tops) == 1 else ""
     try:
-        info = path.stat()
-    except OSError:  # a broken link; reading reports it
-        return "?"
-    return f"{info.st_size}-{info.st_mtime_ns}"
-
-
-def _members(files: ZipFiles, source: Source) -> Iterator[tuple[str, str]]:
-    """Yield (name, stamp) of the images in a zip that are safe to read."""
-    try:
-        members = files.open().infolist()
-    except (OSError, zipfile.BadZipFile, NotImplementedError) as error:
-        raise DataError(f"{files.path} is a damaged zip: {error}. Copy or download it again.") from error
-    if {INDEX, MANIFEST} <= {info.filename for info in members}:
-        raise DataError(f"{files.path} is an archive already: give it to train as it is, or convert the scans "
-                        "it was made from.")
-    for info in members:
-        name = info.filename
-        if info.is_dir():
-            continue
-        parts = name.replace("\\", "/").split("/")
-        if name.startswith(("/", "\\")) or ".." in parts or ":" in parts[0]:
-            source.refused.append((name, "its path leaves the zip"))
-        elif _is_hidden(name):
-            continue
-        elif not name.lower().endswith(SUFFIXES):
-            source.ignored[Path(name).suffix.lower()] += 1
-        elif info.flag_bits & 1:
-            source.refused.append((name, "is encrypted"))
-        elif stat.S_ISLNK(info.external_attr >> 16):
-            source.refused.append((name, "is a link"))
-        elif info.file_size > MAX_FILE_BYTES:
-            source.refused.append((name, f"is larger than {MAX_FILE_BYTES >> 20} MiB when unpacked"))
-        else:
-            yield name, f"{info.file_size}-{info.CRC}"
-
-
-def _fill(source: Source, found: Iterable[tuple[str, str]], patient_pattern: str | None) -> None:
-    """Give every file found its class, patient and split from its path."""
-    files = sorted(set(found))
-    places = read_places([path for path, _ in files], patient_pattern)
-    scans = [Scan(path, place.label, place.patient or path, place.patient is not None, place.official, stamp,
-                  place.named) for (path, stamp), place in zip(files, places, strict=True)]
+        raw = source.files.find_beside(top, INDEX)
+        rows = source.files.find_beside(top, MANIFEST)
+    except Refusal as refusal:
+        raise DataError(f"The {INDEX} or {MANIFEST} of the source {refusal}.") from None
+    if raw is not None and rows is not None:
+        raise DataError(f"The {source.kind} is an archive already: give its zip to train as it is, or convert the "
+                        "scans it was made from.")
+    index = read_index(raw, source.kind) if raw is not None else {}
+    labels = [index.get(path) or index.get(path.removeprefix(f"{top}/")) for path in told]
+    listed = any(labels)
+    if (split := split_of(root)) and not any(map(split_of, tops)):
+        source.notes.append(f"The source itself is named as the split {split}: its scans are split anew.")
+    if raw is not None and not listed:
+        source.notes.append(f"The {INDEX} of the source gives no classes to the images.")
+    places = read_places(told, patient_pattern, folders=folders, root=root, strict=not listed)
+    scans = [_scan(found, place, label if listed else None) for found, place, label in
+             zip(files, places, labels, strict=True) if not _refused(source, found, place, listed and not label)]
     _set_classes(source, scans)
+
+
+def _refused(source: Source, found: Found, place: Place, unlisted: bool) -> bool:
+    """Note why a file is refused, if it is."""
+    reason = place.problem or (f"has no label in {INDEX}, while others do" if unlisted else "")
+    if reason:
+        source.refused.append((found.told, reason))
+    return bool(reason)
+
+
+def _scan(found: Found, place: Place, listed: tuple[str, ...] | None) -> Scan:
+    """Return the scan of a file; labels of a dataset.json go before those of its path."""
+    scan = Scan(found.path, place.label, place.patient or clean_path(found.told), place.patient is not None,
+                place.official, found.stamp, place.named, (), place.label_from, place.patient_from)
+    if listed is None:
+        return scan
+    return replace(scan, label=listed[0], also=listed[1:], label_from=INDEX, named=place.label or place.named)
 
 
 def _set_classes(source: Source, scans: Sequence[Scan]) -> None:
     """Give the labels their final names; where only some scans have one, refuse the others."""
-    names = order_classes([scan.label for scan in scans])
+    names = order_classes([label for scan in scans for label in (scan.label, *scan.also)])
+    by_fold = {fold_class(label): name for label, name in names.items()}
     source.classes = tuple(dict.fromkeys(names.values()))
+    lacking = "has no label" if source.kind == "CSV" else "lies in no class folder"
     for scan in scans:
         if scan.label is None and names:
-            source.refused.append((scan.path, "lies in no class folder, while others do"))
+            source.refused.append((scan.path, f"{lacking}, while others do"))
         else:
-            source.scans.append(replace(scan, label=names[scan.label] if scan.label is not None else None))
+            source.scans.append(replace(
+                scan, label=names[scan.label] if scan.label is not None else None,
+                also=tuple(names[label] for label in scan.also),
+                named=by_fold.get(fold_class(scan.named), scan.named) if scan.named is not None else None))
 
 
-def _fill_from_csv(source: Source, path: Path, patient_pattern: str | None) -> None:
+def _fill_from_csv(source: Source, path: Path, patient_pattern: str | None, folders: Folders) -> None:
     """Read the rows of a CSV; paths are relative to its folder."""
-    rows, columns = _read_table(path)
-    scans: dict[str, Scan] = {}
-    places = read_places([row[columns["path"]].strip() for row in rows], patient_pattern)
-    for number, (row, place) in enumerate(zip(rows, places, strict=True), 2):
-        name = row[columns["path"]].strip().replace("\\", "/")
-        value = {key: row[column].strip() for key, column in columns.items()}
-        label, patient = value.get("label") or None, value.get("patient") or place.patient
-        split = value.get("split", "").casefold()
-        if not name.lower().endswith(SUFFIXES):
-            source.refused.append((f"row {number}: {name}", "is not named as a PNG, JPEG or TIFF image"))
-        elif split and split not in SPLIT_FOLDERS:
-            source.refused.append((f"row {number}: {name}", f"has the split {split!r}; there are train, val, test"))
-        elif name in scans and scans[name].label != label:
-            source.refused.append((f"row {number}: {name}", "is listed before with another label"))
-        else:
-            scans[name] = Scan(name, label, patient or name, patient is not None,
-                               SPLIT_FOLDERS.get(split) or place.official, _stamp(path.parent / name))
-    _set_classes(source, sorted(scans.values(), key=lambda scan: scan.path))
+    table = read_table(path)
+    source.notes += table.notes
+    by_path = _locate(source, path.parent, table.rows)
+    order = sorted(by_path)
+    places = read_places([by_path[name][0].path for name in order], patient_pattern, folders=folders, root=path.stem,
+                         strict=False)
+    scans, against = [], 0
+    for name, place in zip(order, places, strict=True):
+        row = merge_rows(by_path[name])
+        if row.problem or (place.problem and not (row.split and row.labels)):
+            source.refused.append((f"row {row.number}: {row.path}", row.problem or place.problem))
+            continue
+        against += None not in (row.split, place.official) and row.split != place.official
+        labels = tuple(name_of_number(label, f"{path.stem}/{row.path}") for label in row.labels)
+        own = (labels or ((place.label,) if "label" not in table.columns and place.label is not None else ()))
+        patient = fold_patient(row.patient) if row.patient is not None else place.patient
+        scans.append(Scan(
+            name, own[0] if own else None, patient or clean_path(name), patient is not None,
+            row.split or place.official, stamp_of(path.parent / name),
+            named=(place.label or place.named) if labels else place.named, also=own[1:],
+            label_from=table.columns["label"] if labels else place.label_from,
+            patient_from=table.columns["patient"] if row.patient is not None else place.patient_from))
+    if against:
+        source.notes.append(f"{against} scans lie below the folder of another split than their row says; the row "
+                            "counts.")
+    _set_classes(source, scans)
 
 
-def _read_table(path: Path) -> tuple[list[dict[str, str]], dict[str, str]]:
-    """Return the rows, and the column that holds each of path, label, patient and split.
-
-    Raises:
-        DataError: the file is not a table, or no column holds paths.
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as text: {error}. Save it as CSV in UTF-8.") from error
-    delimiter = ","
-    with contextlib.suppress(csv.Error):
-        delimiter = csv.Sniffer().sniff(text.partition("\n")[0], ",;\t").delimiter
-    reader = csv.DictReader(text.splitlines(), delimiter=delimiter, restval="")
-    header = [name for name in reader.fieldnames or () if name]
-    by_fold = {name.strip().casefold(): name for name in header}
-    columns = {key: by_fold[name] for key, names in COLUMNS.items()
-               for name in [next((name for name in names if name in by_fold), None)] if name is not None}
-    if "path" not in columns:
-        raise DataError(f"{path} has no column for the image; call it path.{suggest('path', header)}")
-    return [row for row in reader if row[columns["path"]].strip()], columns
+def _locate(source: Source, root: Path, rows: Iterable[Row]) -> dict[str, list[Row]]:
+    """Return the rows of each picture, by its path on the disk."""
+    pictures = Pictures(root, [row.path for row in rows])
+    found: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        try:
+            found[pictures.find(row.path)].append(row)
+        except LookupError as error:
+            named = "" if is_picture(row.path) else " under any suffix of PNG, JPEG or TIFF"
+            source.refused.append((f"row {row.number}: {row.path}", f"{error}{named}"))
+    return found

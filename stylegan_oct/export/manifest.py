@@ -18,7 +18,7 @@ from typing import Annotated, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from dnnlib.config import Count, Finite, Hash, Measured, Name, OneOf, Raw, Seed, from_dict
+from dnnlib.config import Count, Finite, Hash, Measured, Name, OneOf, Seed, from_dict
 from dnnlib.errors import ConfigError, DataError
 from dnnlib.escape import csv_cells, word
 from dnnlib.files import atomic_path, atomic_write
@@ -55,7 +55,7 @@ class Collection:
 class Item:
     """What is known of one exported picture. None, or NaN among the biomarkers: not measured, or cannot be told."""
 
-    class_name: Raw                   # "" for a generator without classes
+    class_name: Name                  # "" for a generator without classes
     label_id: Count                   # number of the class in the generator
     split: Annotated[str, OneOf(SPLITS)]
     seed: Seed                        # of z
@@ -67,16 +67,16 @@ class Item:
     um_per_px_x: Measured | None      # across
     um_per_px_z: Measured | None      # in depth
     oracle: str | None = None                            # identity of the class oracle
-    oracle_class: Raw | None = None                      # what it takes the picture for
-    oracle_probabilities: Mapping[Raw, Measured] | None = None    # by class
+    oracle_class: Name | None = None                     # what it takes the picture for
+    oracle_probabilities: Mapping[str, Measured] | None = None    # by class
     nearest_training: str | None = None                  # keyed hash of the nearest training scan
     nearest_distance: Measured | None = None
     nearest_percentile: Measured | None = None              # of its score among those of held-out scans
     memorised: bool | None = None                        # flagged as a possible copy
-    biomarkers: Mapping[Raw, Measured] | None = None        # by name
+    biomarkers: Mapping[str, Measured] | None = None        # by name
     phash: str | None = None                             # perceptual hash, hexadecimal
     teacher: str | None = None                           # identity of the teacher
-    teacher_labels: Mapping[Raw, Measured] | None = None    # its soft labels, by name
+    teacher_labels: Mapping[str, Measured] | None = None    # its soft labels, by name
     tool_version: str = __version__
     file_name: str = ""               # filled in by the layout: where the picture is, relative to the export
     sha256: str = ""                  # filled in by the layout: of the file's bytes; "" where it has no file of its own

@@ -9,6 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
+from dnnlib.interrupt import end_children
 from stylegan_oct.latent.biomarkers.measure import NAMES, measure
 
 Pictures = NDArray[np.uint8]             # [N, R, R]
@@ -35,7 +36,11 @@ def measuring_processes(workers: int) -> Iterator[Measure]:
             parts = list(pool.map(measure_here, shares, [um_per_px] * len(shares)))
             return {name: np.concatenate([part[name] for part in parts]) for name in NAMES}
 
-        yield measure_there
+        try:
+            yield measure_there
+        except BaseException:
+            end_children()
+            raise
 
 
 def _leave_ctrl_c_to_the_parent() -> None:

@@ -13,6 +13,7 @@ from dnnlib.text import suggest
 from stylegan_oct.latent.biomarkers.measure import NAMES, UNITS
 
 THIRDS = ("lower-third", "middle-third", "upper-third")
+LARGEST = 1e9       # of a limit, in any unit
 LEAST_PILOT = 30    # pictures that a third is found on
 LARGEST_THIRD = 0.5  # share that may lie in a third where values are equal: drusen of healthy eyes are all 0
 
@@ -88,7 +89,8 @@ def parse_rule(text: str, classes: Sequence[str]) -> Rule:
     number = r"\d*\.?\d+(?:e-?\d+)?"
     found = re.fullmatch(f"({number})?-({number})?", span)
     low, high = (None if part is None else float(part) for part in found.groups()) if found else (None, None)
-    if (low is None and high is None) or (low is not None and high is not None and low > high):
+    large = any(part is not None and part > LARGEST for part in (low, high))
+    if large or (low is None and high is None) or (low is not None and high is not None and low > high):
         raise ConfigError(f"{span!r} in --biomarker {text} is no range. Give {', '.join(THIRDS)}, or limits such as "
                           f"0.02-0.1, 0.02- or -0.1{' in ' + UNITS[name] if UNITS[name] else ''}.")
     return Rule(biomarker=name, class_name=known, low=low, high=high)

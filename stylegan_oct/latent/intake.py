@@ -1,6 +1,7 @@
 """From the files of a device to pictures as a generator knows them, with what was never measured masked out."""
 
 import os
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -130,18 +131,23 @@ def _files(path: Path) -> list[Path]:
         exports = [_content(Path(folder) / name) for name in names if name.lower().endswith(".xml")]
         for name in sorted(names):
             suffix = Path(name).suffix.lower()
-            if name.startswith(".") or any(suffix in PICTURES and name.encode() in export for export in exports):
+            if name.startswith(".") or any(suffix in PICTURES and _form(name) in export for export in exports):
                 continue  # hidden, or a picture that an .xml beside it lists and through which it is read
             if suffix in SUFFIXES or (not suffix and name != "DICOMDIR" and _is_dicom(Path(folder) / name)):
                 found.append(Path(folder) / name)
     return found
 
 
-def _content(path: Path) -> bytes:
+def _content(path: Path) -> str:
     try:
-        return path.read_bytes()
+        return _form(path.read_text(encoding="utf-8", errors="replace"))
     except OSError:  # reading it as a scan will say so
-        return b""
+        return ""
+
+
+def _form(text: str) -> str:
+    """Return a text in which names are alike that differ in case or in the form of their letters."""
+    return unicodedata.normalize("NFC", text).casefold()
 
 
 def _is_dicom(path: Path) -> bool:

@@ -197,8 +197,12 @@ class Ground:
             n = int((held_out == label).sum())
             if not n and not int((self.training.labels == label).sum()):
                 found.append(f"The archive holds no {name}; nothing is measured of that class.")
+            elif self.held_out is not None and not n:
+                found.append(f"There are no held-out scans of {name}: that class is compared with none, and the "
+                             "numbers of all classes together leave it out.")
             elif self.held_out is not None and n < FEW:
-                found.append(f"Only {n} held-out scans of {name}: its numbers are uncertain; see the intervals.")
+                found.append(f"Only {n} held-out scan{'s' * (n > 1)} of {name}: its numbers are uncertain; see the "
+                             "intervals.")
         if scans.source != "phantom" and not _patients(scans, "train"):
             found.append("The archive does not tell patients apart: scans of one patient may lie on both sides.")
         if self.settings.psi < 1:
@@ -285,5 +289,7 @@ def parse_weights(settings: Sequence[str]) -> dict[str, Path]:
         name, equals, file = text.partition("=")
         if not (name and equals and file):
             raise ConfigError(f"--weights takes NAME=FILE, such as oct=oct.safetensors; got {text!r}.")
+        if name in found:
+            raise ConfigError(f"--weights names {name} twice. Give one file for it.")
         found[name] = Path(file)
     return found

@@ -11,6 +11,7 @@ from stylegan_oct.metrics.values import Interval, Value
 
 FAULT = 0.25   # weight from which a finding counts as a fault rather than a flaw
 ENOUGH = 100   # pictures of either kind from which "no worse" is worth saying
+FRECHET = ("fd", "fd_train")  # of few pictures mostly bias: their covariance has fewer dimensions than the features
 NEAR = 0.1     # relative gap that counts as none where there is no interval
 
 
@@ -29,8 +30,9 @@ def judge(values: Sequence[Value]) -> tuple[Finding, ...]:
 
     A value counts as worse than its floor where their intervals lie apart; without intervals, where they differ by a
     tenth. Where they meet, but the value lies outside the floor's interval, it is undecided, as is all that is no worse
-    among fewer than `ENOUGH` pictures. Of several networks that
-    looked, the one with the widest gap speaks. A class is named where it is worse than all classes together.
+    among fewer than `ENOUGH` pictures. So few do not call a value without interval worse, nor a Fréchet distance, which
+    they hardly measure. Of several networks that looked, the one with the widest gap speaks. A class is named where it
+    is worse than all classes together.
     """
     families: dict[str, list[Value]] = defaultdict(list)
     for value in values:
@@ -97,8 +99,10 @@ def _deciding(value: Value, level: str) -> str:
 def within(value: Value) -> bool:
     """Return whether a value that is not worse beyond its interval is also within the floor's interval, or better."""
     floor = value.floor
-    if floor is None or not _loss(value, floor) or (value.floor_interval is None and value.interval is None):
+    if floor is None or not _loss(value, floor):
         return True
+    if value.floor_interval is None and value.interval is None:
+        return _share(value, floor) <= NEAR
     low, high = value.floor_interval or (floor, floor)
     return low <= value.value <= high
 
@@ -106,18 +110,27 @@ def within(value: Value) -> bool:
 def gap(value: Value) -> float:
     """Return how far a value is worse than its floor, as a share of the larger of the two, 0 to 1.
 
-    0 where the intervals meet. Where the floor is to be met, a value beyond it counts if that means anything.
+    0 where the intervals meet, and where too few pictures leave the value undecided. Where the floor is to be met, a
+    value beyond it counts if that means anything.
     """
     floor = value.floor
     if floor is None or not value.better or not math.isfinite(value.value) or not math.isfinite(floor):
         return 0.0
-    largest = max(abs(value.value), abs(floor))
-    size = min(_loss(value, floor) / largest, 1.0) if largest else 0.0
+    size = _share(value, floor)
     low, high = value.interval or (value.value, value.value)
     floor_low, floor_high = value.floor_interval or (floor, floor)
-    if value.interval is None and value.floor_interval is None:
+    unmeasured = value.interval is None and value.floor_interval is None
+    if _pictures(value) < ENOUGH and (unmeasured or family_of(value.metric) in FRECHET):
+        return 0.0
+    if unmeasured:
         return size if size > NEAR else 0.0
     return size if low > floor_high or high < floor_low else 0.0
+
+
+def _share(value: Value, floor: float) -> float:
+    """Return by what share of the larger of the two a value is worse than its floor, 0 to 1."""
+    largest = max(abs(value.value), abs(floor))
+    return min(_loss(value, floor) / largest, 1.0) if largest else 0.0
 
 
 def _loss(value: Value, floor: float) -> float:

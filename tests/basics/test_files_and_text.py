@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dnnlib.errors import ConfigError
-from dnnlib.files import atomic_path, atomic_write, sha256_of
+from dnnlib.files import Finder, atomic_path, atomic_write, sha256_of
 from dnnlib.logs import append_jsonl, close_log, keep_rows, open_log, read_jsonl
 from dnnlib.pictures import encode_png, save_png, sheet, synthetic_text
 from dnnlib.rundir import create_run, find_run, runs_in
@@ -142,3 +142,14 @@ def test_a_run_is_trained_by_one_process_only(tmp_path: Path) -> None:
     done.set()
     process.join()
     run.lock().close()
+
+
+def test_a_file_is_found_by_a_name_of_another_case_or_form_where_only_one_can_be_meant(tmp_path: Path) -> None:
+    for name in ("a/Mu\u0308ller.TIF", "a/x.png", "a/X.png", "B/y.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    finder = Finder()
+    for name, found in (("a/m\u00fcller.tif", "a/Mu\u0308ller.TIF"), ("a/x.png", "a/x.png"), ("A/X.png", "a/X.png"),
+                        ("a/x.PNG", None), ("b/Y.PNG", "B/y.png"), ("b/z.png", None), ("a/x.png/z", None),
+                        ("B/../a/x.png", "B/../a/x.png"), ("x" * 5000, None), ("a/\0", None)):
+        assert finder.find(tmp_path, name) == (None if found is None else tmp_path / found), name

@@ -87,8 +87,8 @@ class Whole:
     ({"parts": {"p": {"kind": []}}}, r"parts\.p\.kind must be one of a, b; got \[\]"),
     ({"parts": {"p": {"kind": "a", "count": 10}}}, r"parts\.p\.count must lie between 1 and 9"),
     ({"parts": {"p": 3}}, r"parts\.p must be an object; got 3"), ({"parts": {"a\nb": {"kind": "a"}}}, "a key of parts"),
-    ({"either": []}, "either"), ({"text": "a\0b"}, "without control characters"), ({"text": "a\x1b[31m"}, "control"),
-    ({"name": "x" * 1025}, "length of name"), ({"name": "x" * 10**6}, "at most 4096"), ({"text": "\ud800"}, "control"),
+    ({"either": []}, "either"), ({"text": "a\0b"}, "without control characters"), ({"name": "a\x1b[31m"}, "control"),
+    ({"name": "x" * 256}, "length of name"), ({"name": "x" * 10**6}, "at most 4096"), ({"text": "\ud800"}, "control"),
     ({"share": float("inf")}, "finite"), ({"measured": float("inf")}, "finite"),
     ({"word": "z"}, "word must be one of x, y"), ({"path": "a\nb"}, "control"), ({"more": 1}, "no field 'more'")])
 def test_fields_are_held_to_their_types_and_bounds(change: dict[str, Any], words: str) -> None:
@@ -100,7 +100,6 @@ def test_fields_are_held_to_their_types_and_bounds(change: dict[str, Any], words
 def test_what_is_within_bounds_comes_back() -> None:
     whole = Whole(name="Drusen \u00fc", size=-2**63, share=1.0, pair=(1, "a"), many=(0.5, 1.0), either="x",
                   parts={"p": Part(kind="b", count=9)}, word="y", path="/scans/\udcfc.zip")
-    assert from_dict(Whole, {"name": "a\n\x1b[31m\ud800"}).name == "a\\n\\x1b[31m\\ud800"  # spelt out
     assert np.isnan(from_dict(Whole, {"name": "n", "measured": float("nan")}).measured)
     assert from_dict(Whole, to_dict(whole)) == whole
     assert from_dict(Whole, {"name": "n", "more": 1}, strict=False) == Whole(name="n")
@@ -237,7 +236,7 @@ def test_a_generator_of_an_earlier_release_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("change, words", [
     ({"classes": '["CNV"]'}, "classes must be 2 different names; got 1"), ({"classes": '"CNV"'}, "classes"),
     ({"classes": '["CNV", "CNV"]'}, "different names"), ({"nimg": "-1"}, "nimg must lie between 0"),
-    ({"nimg": "x"}, "nimg is not JSON"), ({"preset": "x" * 1100}, "length of header.preset"),
+    ({"nimg": "x"}, "nimg is not JSON"), ({"preset": "x" * 300}, "length of header.preset"),
     ({"kind": "x"}, "not a generator"), ({"preprocess": '{"resolution": 64}'}, "preprocess is for 64 px"),
     ({"generator": "[]"}, "generator must be an object"), ({"generator": "[" * 10_000}, "deeper|JSON")])
 def test_the_header_of_a_generator_is_held_to_its_form(tmp_path: Path, change: dict[str, str], words: str) -> None:

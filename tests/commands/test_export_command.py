@@ -42,6 +42,12 @@ def test_what_was_rejected_is_told(exported: tuple[Path, Result]) -> None:
         assert any(line.split()[:3] == [name, str(sum(counts.values())), "3"] for line in result.output.splitlines())
 
 
+def test_a_class_that_is_too_small_for_a_split_is_told(tmp_path: Path) -> None:
+    args = ["--no-biomarkers", "--classes", "CNV=2,DME=1", "--split", "2,1", "--allow-unreviewed"]
+    result = invoke("export", *args, "--out", tmp_path / "export")
+    assert result.exit_code == 0 and "No picture of DME goes to val" in result.output, result.output
+
+
 def test_verify_finds_all_well(exported: tuple[Path, Result]) -> None:
     result = invoke("export", "--verify", exported[0], "--count", "12")
     assert result.exit_code == 0 and "12 the same to the bit" in result.output, result.output
@@ -122,6 +128,9 @@ def places(tmp_path_factory: pytest.TempPathFactory, exported: tuple[Path, Resul
     (["--licence", "CC BY 4.0"], "cc-by-4.0"),
     (["--mapping", "CNV=WAMD"], "imagefolder keeps"),
     (["--layout", "fddm", "--mapping", "CNV"], "CNV=WAMD"),
+    (["--layout", "fddm", "--mapping", "CNV=AMD,CNV=WAMD"], "each class once"),
+    (["--layout", "multieye", "--mapping", "CNV=WAMD+AMD"], "for fddm"),
+    (["--layout", "multieye", "--mapping", "DRUSSEN=AMD"], "Did you mean DRUSEN"),
     (["--report", "{folder}/nowhere"], "evaluate"),
     (["-c", "{folder}/codes.safetensors"], "not a generator"),
     (["-c", "{folder}/private-codes.safetensors"], "not a generator"),

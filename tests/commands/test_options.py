@@ -136,7 +136,7 @@ def test_numbers_have_limits_of_ours_everywhere_and_the_ends_fit() -> None:
             assert kind not in bare and type(kind) not in bare, f"{name} {param.opts} has no limits"
             if isinstance(kind, KINDS):
                 for end in (kind.limits.least, kind.limits.most):
-                    assert math.isfinite(end) and kind.limits.allow(int(end) if kind.limits.whole else end)
+                    assert math.isfinite(end) and kind.limits.allow(end)
 
 
 # What of the sweep fits: 0 where nothing, a margin, the first seed or no share is meant.

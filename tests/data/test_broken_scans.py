@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stylegan_oct.data import sources
+from stylegan_oct.data import files
 from stylegan_oct.data.archive import Archive
 from stylegan_oct.data.convert import convert
 from stylegan_oct.data.readers.image import decode
@@ -119,7 +119,7 @@ def test_damaged_encrypted_and_oversized_members_are_refused(make_folder, draw_s
     entry = data.rindex(b"CNV/CNV-3-1.png")            # its entry in the directory: flags at 38 before the name
     data[entry - 38] |= 1
     path.write_bytes(data)
-    monkeypatch.setattr(sources, "MAX_FILE_BYTES", 200_000)
+    monkeypatch.setattr(files, "MAX_FILE_BYTES", 200_000)
     report = convert(path, tmp_path / "a.zip", resolution=32, workers=1)
     text = report.audit.read_text(encoding="utf-8")
     assert report.outcomes == {"kept": 8, "refused": 3}

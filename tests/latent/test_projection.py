@@ -245,5 +245,5 @@ def test_the_pivot_lies_in_w_and_fitted_noise_keeps_the_last_step():
     assert configure(PRESETS["standard"], space="pti", steps=None, noise=False).space == "w"
     noisy = configure(PRESETS["standard"], space=None, steps=7, noise=True)
     assert noisy.noise_weight and noisy.keep == "last" and noisy.steps == 7
-    with pytest.raises(ConfigError, match="at least 1 step"):
+    with pytest.raises(ConfigError, match="steps must be a whole number from 1"):
         configure(PRESETS["standard"], space=None, steps=-1, noise=False)

@@ -171,7 +171,7 @@ def test_a_library_of_synthetic_pictures_is_refused(G: OctGenerator, tmp_path: P
 
 @pytest.mark.parametrize("options, words", [
     ({"only": ("fidelty",)}, "Did you mean fidelity"), ({"detectors": ("lite",)}, "Did you mean lite0"),
-    ({"weights": {"octt": Path("x")}}, "Did you mean oct"), ({"count": 4}, "at least 8")])
+    ({"weights": {"octt": Path("x")}}, "Did you mean oct"), ({"count": 4}, "from 8 to")])
 def test_settings_that_cannot_work_name_what_can(options: dict[str, object], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         Settings(**options)  # type: ignore[arg-type]
@@ -190,6 +190,10 @@ def test_warnings_tell_what_makes_numbers_doubtful(G: OctGenerator, made: Path, 
     other = write_archive(tmp_path / "more.zip", count=36, held_out=0, resolution=16)
     text = " ".join(Ground(G, other, Settings(), tmp_path).warnings())
     assert "trained on another archive" in text and "no held-out scans" in text
+    one = write_archive(tmp_path / "one.zip", count=36, held_out=1, resolution=16)
+    text = " ".join(Ground(G, one, Settings(), tmp_path).warnings())
+    assert "There are no held-out scans of DRUSEN" in text and "Only 0" not in text
+    assert "Only 1 held-out scan of CNV" in text
     unknown = dataclasses.replace(G.info, archive="", path=tmp_path / "G_ema.safetensors")
     text = " ".join(Ground(OctGenerator(G.network, unknown), other, Settings(), tmp_path).warnings())
     assert "does not say which archive" in text

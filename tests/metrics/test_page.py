@@ -111,3 +111,15 @@ def test_usefulness_is_a_curve_over_the_amount_of_real_scans_beside_the_publishe
     for words in ("real scans to train on", "published bar: real less 0.01", "synthetic alone", "Accuracy"):
         assert words in page
     assert page.count("published bar: real") == 1, "the bar is one of AUCs"
+
+
+def test_names_of_classes_are_escaped() -> None:
+    name = "<script>alert(1)</script> $b$"
+    report = sample_report()
+    parts = tuple(dataclasses.replace(part, values=tuple(dataclasses.replace(
+        value, class_name=value.class_name and name, note=name) for value in part.values)) for part in report.parts)
+    page = render(dataclasses.replace(report, parts=parts, warnings=(name,),
+                                      subject=dataclasses.replace(report.subject, classes=("CNV", name))))
+    assert "<script>alert" not in page and page.count("&lt;script&gt;alert") >= 4
+    svg = boxes_plot({name: np.arange(9.0)}, {name: np.arange(9.0)}, x_label="um")
+    assert "&lt;script&gt;alert" in svg and "$b$" in svg

@@ -104,3 +104,24 @@ def test_what_is_no_worse_or_already_told_needs_no_number_of_scans() -> None:
     equal = dataclasses.replace(sure, value=0.9, interval=(0.8, 1.0))
     unknown = dataclasses.replace(sure, interval=None)
     assert [scans_to_decide(value) for value in (sure, equal, unknown)] == [None] * 3
+
+
+@pytest.mark.parametrize("metric, interval", [("fd_lite0", (290.0, 330.0)), ("fd_train_lite0", (290.0, 330.0)),
+                                              ("fd_lite0", None), ("recall_lite0", None)])
+@pytest.mark.parametrize("n, n_real", [(16, 16), (16, 4000), (4000, 16), (99, 99)])
+def test_few_pictures_never_call_a_frechet_distance_or_a_value_without_interval_worse(
+        metric: str, interval: tuple[float, float] | None, n: int, n_real: int) -> None:
+    better = "higher" if metric.startswith("recall") else "lower"
+    far = Value(metric=metric, value=310.0 if better == "lower" else 100.0, interval=interval, floor=168.0,
+                floor_interval=interval and (150.0, 180.0), n=n, n_real=n_real, better=better)
+    assert gap(far) == 0.0 and {finding.level for finding in judge([far])} <= {"open"}
+    many = dataclasses.replace(far, n=100, n_real=100)
+    assert gap(many) > 0.0  # what the same numbers say of enough pictures
+
+
+def test_what_few_pictures_leave_open_is_said_by_the_side_on_which_it_lies() -> None:
+    far = Value(metric="fd_lite0", value=310.0, floor=168.0, n=16, n_real=16, better="lower")
+    (finding,) = judge([far])
+    assert finding.text.startswith("Somewhat worse") and "at least 16 of each" in finding.text
+    (finding,) = judge([dataclasses.replace(far, value=170.0)])
+    assert finding.text.startswith("Not told from real scans")

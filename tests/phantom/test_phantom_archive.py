@@ -107,7 +107,7 @@ def test_progress_counts_every_scan_and_a_stop_leaves_no_file(tmp_path):
 
 @pytest.mark.parametrize(("options", "word"), [
     ({"count": 3}, "count must be at least 4"),
-    ({"resolution": 4}, "resolution must be 8 to 2048"),
+    ({"resolution": 4}, "resolution must be a whole number from 8 to 2048"),
     ({"seed": -1}, "seed must be"),
     ({"classes": ("CNV", "DRUSE")}, "Did you mean DRUSEN"),
     ({"classes": ("CNV", "CNV")}, "each once"),

@@ -141,8 +141,11 @@ def test_an_oddity_of_one_scan_does_not_stop_the_others(tmp_path, monkeypatch):
     assert all(line.endswith(": cannot be processed (ZeroDivisionError)") for line in refused)
 
 
-def test_the_pictures_of_an_export_are_read_once_through_its_xml(tmp_path):
+@pytest.mark.parametrize("respell", [str, str.upper, str.lower])
+def test_the_pictures_of_an_export_are_read_once_through_its_xml(tmp_path, respell):
     make_xml(tmp_path / "export.xml", count=3)
+    for picture in list(tmp_path.glob("*.tif")):
+        picture.rename(tmp_path / respell(picture.name))
     Image.fromarray(draw(9)).save(tmp_path / "other.png")
     found, refused = targets(tmp_path)
     assert [target.path.name for target in found] == ["export.xml"] * 3 + ["other.png"] and not refused

@@ -30,6 +30,14 @@ def test_frames_scale_and_side_are_found_wherever_they_stand(tmp_path, bits, spa
         assert (scan.um_per_px_z, scan.um_per_px_x) == pytest.approx((3.872, 11.5))
 
 
+@pytest.mark.parametrize("image, series, eye", [("R", "R", "OD"), ("R", "L", None), ("L", "B", "OS"), ("U", "R", "OD"),
+                                                ("B", "B", None), ("", "L", "OS")])
+def test_a_file_that_tells_of_both_eyes_does_not_tell_which(tmp_path, image, series, eye):
+    make_dicom(tmp_path / "a.dcm", side="none", count=1, ImageLaterality=image, Laterality=series)
+    (scan,) = read_scans(tmp_path / "a.dcm")
+    assert scan.laterality == eye
+
+
 def test_what_the_file_does_not_tell_is_unknown(tmp_path):
     make_dicom(tmp_path / "a.dcm", spacing="none", side="none", count=1, NumberOfFrames=None,
                PerFrameFunctionalGroupsSequence=None, SharedFunctionalGroupsSequence=None)

@@ -1,6 +1,8 @@
 """Every format gives the same B-scans, with their scale and side; what is wrong is said in one line."""
 
+import re
 import sys
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +115,16 @@ def test_eyepy_reads_the_same_from_the_vol_of_these_tests(tmp_path):
 
 def test_an_xml_gives_the_pictures_it_lists(tmp_path):
     check(tmp_path / "a.xml", make_xml(tmp_path / "a.xml"))
+
+
+@pytest.mark.parametrize("respell", [str.upper, str.lower, lambda name: unicodedata.normalize("NFD", name)])
+def test_an_xml_finds_pictures_whose_names_differ_in_case_or_form_alone(tmp_path, respell):
+    frames = make_xml(tmp_path / "a.xml")
+    for number, picture in enumerate(sorted(tmp_path.glob("*.tif"))):
+        picture.rename(tmp_path / respell(f"Ä_{number}.Tif"))
+    text = (tmp_path / "a.xml").read_text(encoding="utf-8")
+    (tmp_path / "a.xml").write_text(re.sub(r"\\[^\\<]*_(\d)\.tif", r"\\ä_\1.TIF", text), encoding="utf-8")
+    check(tmp_path / "a.xml", frames)
 
 
 def test_an_xml_without_its_pictures_or_of_something_else_is_refused(tmp_path):

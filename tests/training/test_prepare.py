@@ -24,7 +24,8 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     def convert(source: Path, dest: Path, *, resolution: int, **_: object) -> SimpleNamespace:
         calls.append((source.name, resolution))
         archive = write_archive(dest, count=2)
-        return SimpleNamespace(audit=archive, outcomes={"kept": 2, "refused": 1}, left_out=lambda: "1 refused")
+        return SimpleNamespace(audit=archive, summary=("2 scans in the folder",), outcomes={"kept": 2, "refused": 1},
+                               left_out=lambda: "1 refused")
 
     monkeypatch.setattr(prepare, "write_phantom_archive", simulate)
     monkeypatch.setattr(prepare, "convert", convert)
@@ -52,7 +53,14 @@ def test_what_was_left_out_is_said(made: list[tuple[str, int]], tmp_path: Path) 
     (tmp_path / "scans").mkdir()
     said: list[str] = []
     prepare_archive(str(tmp_path / "scans"), 64, preset=None, cache=tmp_path / "cache", say=said.append)
-    assert said[-1].startswith("2 scans taken, 1 refused; which and why: ")
+    assert said[-1].startswith("2 scans taken, 1 refused; which and why: ") and "2 scans in the folder" in said
+
+
+@pytest.mark.parametrize("classes", [(), ("CNV", "DRUSEN")])
+def test_an_archive_without_classes_is_said_in_one_line(tmp_path: Path, classes: tuple[str, ...]) -> None:
+    archive, said = write_archive(tmp_path / "archive.zip", classes=classes), list[str]()
+    prepare_archive(str(archive), None, preset=None, cache=tmp_path, say=said.append)
+    assert [line[:10] for line in said] == ["no classes"] * (not classes)
 
 
 def test_a_zip_of_scans_is_converted_and_an_archive_taken_as_it_is(made: list[tuple[str, int]], tmp_path: Path) -> None:

@@ -96,9 +96,11 @@ def _check(dataset: "Dataset") -> None:
 def _facts(dataset: "Dataset", index: int) -> dict[str, Any]:
     """Return what is kept of a frame beside its pixels."""
     spacing = _of_frame(dataset, index, "PixelMeasuresSequence", "PixelSpacing") or (None, None)
-    side = _of_frame(dataset, index, "FrameAnatomySequence", "FrameLaterality")
-    side = side or dataset.get("ImageLaterality") or dataset.get("Laterality")
-    return {"um_per_px_z": to_um(spacing[0]), "um_per_px_x": to_um(spacing[1]), "laterality": to_laterality(side)}
+    told = (_of_frame(dataset, index, "FrameAnatomySequence", "FrameLaterality"), dataset.get("ImageLaterality"),
+            dataset.get("Laterality"))
+    sides = {side for side in map(to_laterality, told) if side is not None}
+    side = sides.pop() if len(sides) == 1 else None  # a file that says both eyes does not tell which
+    return {"um_per_px_z": to_um(spacing[0]), "um_per_px_x": to_um(spacing[1]), "laterality": side}
 
 
 def _read_frame(dataset: "Dataset", facts: Sequence[dict[str, Any]], index: int) -> BScan:

@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 
+from dnnlib.files import Finder
 from stylegan_oct.data.readers.bscan import BScan, Laterality, Volume, to_laterality, to_um
 from stylegan_oct.data.readers.image import MAX_PIXELS, MIN_SIDE, decode
 from stylegan_oct.data.sources import MAX_FILE_BYTES, Refusal
@@ -85,6 +86,7 @@ def open_xml(path: Path) -> Volume:
     if path.stat().st_size > MAX_FILE_BYTES:
         raise Refusal(f"is larger than {MAX_FILE_BYTES >> 20} MiB")
     reads: list[Callable[[int], BScan]] = []
+    finder = Finder()  # Windows tells .TIF and .tif not apart
     try:
         for series in ElementTree.parse(path).iter("Series"):
             side = to_laterality(series.findtext("Laterality"))
@@ -92,7 +94,8 @@ def open_xml(path: Path) -> Volume:
                 place = image.findtext("ImageData/ExamURL", "").replace("\\", "/").rpartition("/")[2]
                 um_z, um_x = (_number(image.findtext(f"OphthalmicAcquisitionContext/{name}"))
                               for name in ("ScaleY", "ScaleX"))
-                reads.append(partial(_read_picture, path.parent / place, (um_z, um_x), side))
+                picture = finder.find(path.parent, place) or path.parent / place
+                reads.append(partial(_read_picture, picture, (um_z, um_x), side))
     except (ElementTree.ParseError, ValueError, LookupError):  # the last two: of unknown encodings
         raise Refusal("is no well-formed XML") from None
     if not reads:

@@ -67,7 +67,7 @@ class MedMnist:
         labels: dict[str, bytearray] = {split: bytearray() for split in SPLITS}
         for item in rows():
             if item.label_id >= len(self._numbers):
-                raise DataError(f"A row of {self._out} has the label {item.label_id}, which this export has not. "
+                raise DataError(f"A row of {self._out} has the label {item.label_id}, which this layout cannot number. "
                                 "Remove the export's folder and export anew.")
             labels[item.split].append(self._numbers[item.label_id])
         with atomic_path(self._out / self._name) as temporary, zipfile.ZipFile(temporary, "w") as archive:

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dnnlib.interrupt import end_children
 from dnnlib.pictures import Picture
 from stylegan_oct.latent.biomarkers.measure import NAMES, measure
 from stylegan_oct.model import OctGenerator
@@ -113,7 +114,10 @@ def measuring_processes(workers: int | None = None) -> Iterator[Measure]:
 
         try:
             yield measure
-        finally:  # after Ctrl-C nothing that waits is begun
+        except BaseException:
+            end_children()
+            raise
+        finally:  # what was abandoned is not begun
             pool.shutdown(wait=False, cancel_futures=True)
 
 

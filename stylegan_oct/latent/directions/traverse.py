@@ -73,15 +73,16 @@ class Traversal:
 
 
 def rows_of_seeds(G: OctGenerator, seeds: Sequence[int], class_name: str | None, *, psi: float = 1.0) -> Rows:
-    """Return a row for every seed, of the class or of each class.
+    """Return a row for every seed, each once, of the class or of each class.
 
     Raises:
         ConfigError: there is no such class.
     """
     names: Sequence[str | None] = classes_of(G, class_name) or (None,)
+    each = tuple(dict.fromkeys(seeds))
     with torch.no_grad():
-        ws = torch.cat([G.ws(G.z(seeds), name, psi=psi).cpu() for name in names])
-    return Rows(ws, tuple(f"{name or ''} {seed}".strip() for name in names for seed in seeds))
+        ws = torch.cat([G.ws(G.z(each), name, psi=psi).cpu() for name in names])
+    return Rows(ws, tuple(f"{name or ''} {seed}".strip() for name in names for seed in each))
 
 
 def rows_of_codes(G: OctGenerator, paths: Sequence[Path]) -> Rows:

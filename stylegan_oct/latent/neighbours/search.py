@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dnnlib.errors import ConfigError, DataError
+from stylegan_oct.classes import CLASSES
 from stylegan_oct.features.detector import Detector
 from stylegan_oct.latent.codes import check_codes, load_codes
 from stylegan_oct.latent.intake import Refused, load_targets
@@ -126,7 +127,10 @@ def _codes(path: Path, G: OctGenerator) -> Query:
 
 def _simulated(G: OctGenerator) -> list[Query]:
     size = (G.info.resolution, G.info.resolution)
-    names = G.info.classes
+    names = [name for name in G.info.classes or CLASSES if name in CLASSES]
+    if not names:
+        raise ConfigError(f"Simulated scans show {', '.join(CLASSES)}, and this generator draws none of these. Name a "
+                          "scan.")
     pictures = [render(SIMULATED_SEED, number, label=name, resolution=size, border=False).image
                 for number, name in enumerate(names)]
     return [Query(picture, private=False, what=f"simulated {name}") for picture, name in

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dnnlib.errors import DataError
+from dnnlib.errors import ConfigError, DataError
 from stylegan_oct.data.preprocess import Preprocess
 from stylegan_oct.latent.intake import Refused, prepare
 from stylegan_oct.latent.projection import report
@@ -33,7 +33,11 @@ class Options:
 
 
 def simulated(settings: Preprocess, classes: Sequence[str]) -> list[Task]:
-    """Return one simulated scan of each class that the phantom knows."""
+    """Return one simulated scan of each class that the phantom knows.
+
+    Raises:
+        ConfigError: it knows none.
+    """
     from stylegan_oct.classes import CLASSES
     from stylegan_oct.data.readers.bscan import BScan
     tasks = []
@@ -43,6 +47,9 @@ def simulated(settings: Preprocess, classes: Sequence[str]) -> list[Task]:
             um_x = 1000 * scan.factors.width_mm / scan.image.shape[1]
             bscan = BScan(pixels=scan.image, number=1, um_per_px_z=496 * 3.872 / len(scan.image), um_per_px_x=um_x)
             tasks.append(Task(prepare(bscan, settings), None, patient=False))
+    if not tasks:
+        raise ConfigError(f"Simulated scans show {', '.join(CLASSES)}, and this generator draws none of these. Name a "
+                          "scan.")
     return tasks
 
 

@@ -78,7 +78,7 @@ def through_seeds(G: OctGenerator, seeds: Sequence[int] = (), classes: Sequence[
     Raises:
         ConfigError: a class does not exist, or seeds and classes do not divide evenly.
     """
-    names = _class_names(G, classes) or [""]
+    names = list(dict.fromkeys(_class_names(G, classes))) or [""]
     columns, rows = grid or (len(names), 1)
     if columns * rows % len(names):
         raise ConfigError(f"A grid of {columns}x{rows} does not hold {len(names)} classes equally often. "
