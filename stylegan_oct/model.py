@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from dnnlib.config import Count, Hash, Name, Names, Within, from_dict, from_texts
+from dnnlib.config import Count, FilePath, Hash, Name, Names, Within, from_dict, from_texts
 from dnnlib.errors import CheckpointError, ConfigError
 from dnnlib.files import atomic_path, sha256_of
 from dnnlib.rundir import RunDir, runs_in
@@ -53,7 +53,7 @@ class GeneratorOptions:
     channel_max: Width
     channel_min: Width = 1
     architecture: Architecture = "skip"
-    num_fp16_res: Annotated[int, Within(0, 16)] = 0
+    num_fp16_res: Annotated[int, Within(0, 1024)] = 0
     conv_clamp: Annotated[float, Within(0, 1e30)] | None = 256.0
     speckle: bool = False
 
@@ -380,4 +380,4 @@ class _Known:
     """What a configuration says of its archive."""
 
     fingerprint: Hash = ""
-    path: str = ""
+    path: FilePath = ""

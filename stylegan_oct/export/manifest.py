@@ -18,7 +18,7 @@ from typing import Annotated, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from dnnlib.config import Count, Finite, Hash, Name, OneOf, Seed, from_dict
+from dnnlib.config import Count, Finite, Hash, Measured, Name, OneOf, Seed, from_dict
 from dnnlib.errors import ConfigError, DataError
 from dnnlib.escape import csv_cells, word
 from dnnlib.files import atomic_path, atomic_write
@@ -64,19 +64,19 @@ class Item:
     checkpoint_sha256: Hash           # of the generator's file
     nimg: Count                       # images that it was shown in training
     resolution: Count                 # px
-    um_per_px_x: Finite | None        # across
-    um_per_px_z: Finite | None        # in depth
+    um_per_px_x: Measured | None      # across
+    um_per_px_z: Measured | None      # in depth
     oracle: str | None = None                            # identity of the class oracle
-    oracle_class: str | None = None                      # what it takes the picture for
-    oracle_probabilities: Mapping[str, float] | None = None    # by class
+    oracle_class: Name | None = None                     # what it takes the picture for
+    oracle_probabilities: Mapping[str, Measured] | None = None    # by class
     nearest_training: str | None = None                  # keyed hash of the nearest training scan
-    nearest_distance: float | None = None
-    nearest_percentile: float | None = None              # of its score among those of held-out scans
+    nearest_distance: Measured | None = None
+    nearest_percentile: Measured | None = None              # of its score among those of held-out scans
     memorised: bool | None = None                        # flagged as a possible copy
-    biomarkers: Mapping[str, float] | None = None        # by name
+    biomarkers: Mapping[str, Measured] | None = None        # by name
     phash: str | None = None                             # perceptual hash, hexadecimal
     teacher: str | None = None                           # identity of the teacher
-    teacher_labels: Mapping[str, float] | None = None    # its soft labels, by name
+    teacher_labels: Mapping[str, Measured] | None = None    # its soft labels, by name
     tool_version: str = __version__
     file_name: str = ""               # filled in by the layout: where the picture is, relative to the export
     sha256: str = ""                  # filled in by the layout: of the file's bytes; "" where it has no file of its own
@@ -92,7 +92,7 @@ class Item:
         return json.dumps(dataclasses.asdict(self))
 
     @classmethod
-    def from_json(cls, line: str) -> Self:
+    def from_json(cls, line: str | bytes) -> Self:
         """Return what `to_json` wrote.
 
         Raises:

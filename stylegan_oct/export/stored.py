@@ -11,6 +11,7 @@ from typing import Self
 import numpy as np
 from PIL import Image
 
+from dnnlib.arrays import LONGEST_HEADER, parse_array_header
 from dnnlib.errors import ConfigError, DataError
 from dnnlib.pictures import Picture
 from dnnlib.stored import BAD_ZIP, is_inside, read_member
@@ -109,12 +110,11 @@ def _array_of(arrays: zipfile.ZipFile, info: zipfile.ZipInfo, size: int) -> Pict
     """Return pictures of an npz, uint8 [N, R, R] or [N, R, R, 3]; those of this project are not compressed."""
     if info.compress_type != zipfile.ZIP_STORED:
         raise ValueError("compressed")
-    raw = io.BytesIO(read_member(arrays, info, min(size, LARGEST_ARRAY)))
-    np.lib.format.read_magic(raw)
-    shape, _, kind = np.lib.format.read_array_header_1_0(raw)
-    if kind != np.uint8 or len(shape) not in (3, 4) or raw.tell() + math.prod(shape) != info.file_size:
+    raw = read_member(arrays, info, min(size, LARGEST_ARRAY))
+    shape, kind, begin = parse_array_header(raw[:LONGEST_HEADER])
+    if kind != np.uint8 or len(shape) not in (3, 4) or begin + math.prod(shape) != len(raw):
         raise ValueError(f"{kind} {shape}")
-    return np.frombuffer(raw.getbuffer(), np.uint8, offset=raw.tell()).reshape(shape)
+    return np.frombuffer(raw, np.uint8, offset=begin).reshape(shape)
 
 
 def _read_file(path: Path) -> bytes:

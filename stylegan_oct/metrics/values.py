@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-Interval = tuple[float, float]
+from dnnlib.config import Measured
+
+Interval = tuple[Measured, Measured]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,10 +16,10 @@ class Value:
     """
 
     metric: str
-    value: float                      # NaN where it cannot be measured; the note says why
+    value: Measured                   # NaN where it cannot be measured; the note says why
     class_name: str | None = None     # None: all classes together
     interval: Interval | None = None  # 95 %
-    floor: float | None = None        # what a perfect generator would get: real against real at equal counts
+    floor: Measured | None = None     # what a perfect generator would get: real against real at equal counts
     floor_interval: Interval | None = None
     n: int | None = None              # synthetic pictures
     n_real: int | None = None

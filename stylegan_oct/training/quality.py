@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dnnlib.config import Count, Finite, Name, from_dict
+from dnnlib.config import Count, Finite, Measured, Name, from_dict
 from dnnlib.errors import ConfigError
 from dnnlib.files import atomic_write
 from dnnlib.logs import append_jsonl, count_of, keep_rows, read_jsonl
@@ -183,7 +183,7 @@ class Best:
     checkpoint: Name
     metric: Name
     value: Finite
-    floor: float | None
+    floor: Measured | None
     loss: Finite
 
     def __post_init__(self) -> None:

@@ -79,7 +79,7 @@ def read_parts(out: Path) -> Iterator[Item]:
         DataError: a row is damaged.
     """
     for part in complete_parts(out):
-        with open(part_file(out, part, ROWS), encoding="utf-8") as file:
+        with open(part_file(out, part, ROWS), "rb") as file:
             yield from map(Item.from_json, file)
 
 

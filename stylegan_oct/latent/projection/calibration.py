@@ -4,7 +4,6 @@ A generator's own samples can be recovered; how far a projection stays from them
 distance lies beyond all of them, and beyond those of held-out scans, is outside what the generator knows.
 """
 
-import contextlib
 import hashlib
 import json
 from collections.abc import Callable
@@ -87,15 +86,23 @@ def calibrate(engine: Engine, held_out: Path | None, *, count: int | None = None
     manner = {**engine.manner(), "tuned": False, "count": count,
               "held_out": None if dataset is None else [dataset.fingerprint, dataset.split]}
     file = cache / f"calibration-{hashlib.sha256(json.dumps(manner, sort_keys=True).encode()).hexdigest()[:12]}.json"
-    if file.exists():
-        with contextlib.suppress(OSError, ConfigError):  # damaged: measured again
-            return from_dict(_Stored, read_json(file)).calibration
+    known = read_calibration(file)
+    if known is not None:
+        return known
     samples, recovered = _samples(engine, count, progress)
     scans = [] if dataset is None else _scans(engine, dataset, count, progress)
     result = Calibration(sorted(samples), recovered, sorted(scans))
     with atomic_write(file) as out:
         json.dump({"manner": manner, "calibration": asdict(result)}, out)
     return result
+
+
+def read_calibration(file: Path) -> Calibration | None:
+    """Return what a file holds; None where it is missing or damaged, and is to be measured again."""
+    try:
+        return from_dict(_Stored, read_json(file)).calibration
+    except (OSError, ConfigError):
+        return None
 
 
 def _samples(engine: Engine, count: int, progress: Progress) -> tuple[list[float], float]:

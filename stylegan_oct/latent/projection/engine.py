@@ -12,7 +12,7 @@ from dnnlib.errors import ConfigError
 from stylegan_oct.features.detector import Detector
 from stylegan_oct.features.perceptual import PerceptualDistance
 from stylegan_oct.latent.classspace import ClassSpace, fit_class_space
-from stylegan_oct.latent.codes import Codes, Space
+from stylegan_oct.latent.codes import Codes, Space, check_changes
 from stylegan_oct.latent.library import Library
 from stylegan_oct.latent.projection.encoder import Encoder
 from stylegan_oct.latent.projection.objective import Objective
@@ -115,7 +115,12 @@ class Engine:
 
 
 def draw_codes(G: OctGenerator, codes: Codes) -> Tensor:
-    """Return the image [1, C, R, R] that codes stand for, with tuned weights and fitted noise where they hold them."""
+    """Return the image [1, C, R, R] that codes stand for, with tuned weights and fitted noise where they hold them.
+
+    Raises:
+        DataError: these do not fit the generator.
+    """
+    check_changes(codes, G)
     noise = {name.removeprefix("noise."): value[None].to(G.device) for name, value in codes.delta.items()
              if name.startswith("noise.")}
     factors = {name: value for name, value in codes.delta.items() if not name.startswith("noise.")}
