@@ -106,7 +106,9 @@ class _Known:
 def read_facts(out: Path, task: Task, engine: Engine) -> dict[str, Any] | None:
     """Return the facts of a scan that was projected before in the same manner, or None."""
     facts = known_facts(out / (_stem(task).format("projection") + ".json"))
-    same = facts is not None and (facts["scan"], facts["manner"]) == (task.key, _manner(task, engine))
+    # The same pixels may come with another scale, at which the numbers are others.
+    wanted = task.key, _manner(task, engine), list(task.target.um_per_px)
+    same = facts is not None and (facts["scan"], facts["manner"], facts.get("um_per_px")) == wanted
     return facts if same else None
 
 
@@ -117,13 +119,7 @@ def known_facts(file: Path) -> dict[str, Any] | None:
         from_dict(_Known, facts, strict=False)
     except (OSError, ConfigError):
         return None
-<<<<<<< HEAD
-    same = (found.scan, found.manner) == (task.key, _manner(task, engine))
-    # The same pixels may come with another scale, at which the numbers are others.
-    return facts if same and facts.get("um_per_px") == list(task.target.um_per_px) else None
-=======
     return facts
->>>>>>> wip-readback
 
 
 def _manner(task: Task, engine: Engine) -> dict[str, Any]:
