@@ -29,31 +29,43 @@ def shortest_path(cost: Plane, fine: Plane, *, steepest: int, linear: float, qua
     Returns:
         [N, W], in indices of Z. The minimum of the parabola through the three values of `fine` around the path.
     """
-    count, width, depth = cost.shape
-    steps = np.arange(-steepest, steepest + 1)
+    steps = np.array(sorted(range(-steepest, steepest + 1), key=lambda step: (step != 0, step)))  # equals: straight on
     price = (linear * np.abs(steps) + quadratic * steps**2).astype(np.float32)
-    origin = np.empty((width, count, depth), np.int8)
-    padded = np.full((count, depth + 2 * steepest), FAR, np.float32)
-    total = cost[:, 0].copy()
-    for x in range(1, width):
-        padded[:, steepest:steepest + depth] = total
-        best = padded[:, steepest:steepest + depth] + price[steepest]
-        came = np.zeros((count, depth), np.int8)
-        for step, extra in zip(steps, price, strict=True):
-            if step == 0:
-                continue
-            other = padded[:, steepest + step:steepest + step + depth] + extra
-            cheaper = other < best
-            np.copyto(best, other, where=cheaper)
-            np.copyto(came, np.int8(step), where=cheaper)
-        origin[x] = came
-        total = best + cost[:, x]
-    path = np.empty((count, width), np.intp)
-    each = np.arange(count)
-    path[:, -1] = total.argmin(axis=1)
-    for x in range(width - 1, 0, -1):
-        path[:, x - 1] = path[:, x] + origin[x, each, path[:, x]]
+    totals = _totals(cost, price[steepest + 1:])
+    path = np.empty(cost.shape[:2], np.intp)
+    each = np.arange(len(cost))[:, None]
+    path[:, -1] = totals[-1].argmin(axis=1) - steepest
+    for x in range(len(totals) - 1, 0, -1):
+        reached = path[:, x, None] + steps + steepest    # [N, 2 steepest + 1]
+        best = (totals[x - 1][each, reached] + price).argmin(axis=1)
+        path[:, x - 1] = path[:, x] + steps[best]
     return path + _parabola_shift(fine, path)
+
+
+def _totals(cost: Plane, price: NDArray[np.float32]) -> Plane:
+    """Return the cost of the cheapest path up to each place, [W, N, Z + 2 steepest]; infinite in the margins.
+
+    Margins let the picture's rows lie one after the other: a step is a shift of one long array.
+
+    Args:
+        cost: [N, W, Z].
+        price: of the steps of 1, 2, ... steepest indices, up or down.
+    """
+    count, width, depth = cost.shape
+    steepest = len(price)
+    totals = np.full((width, count, depth + 2 * steepest), np.inf, np.float32)
+    totals[..., steepest:steepest + depth] = cost.transpose(1, 0, 2)
+    best, other = (np.empty(totals[0].size - 2 * steepest, np.float32) for _ in range(2))
+    end = len(best)
+    for before, after in zip(totals.reshape(width, -1), totals[1:], strict=False):
+        best[:] = before[steepest:steepest + end]
+        for step, extra in enumerate(price, 1):
+            np.minimum(before[steepest - step:][:end], before[steepest + step:][:end], out=other)
+            np.add(other, extra, out=other)
+            np.minimum(best, other, out=best)
+        here = after.reshape(-1)[steepest:steepest + end]
+        np.add(here, best, out=here)
+    return totals
 
 
 def _parabola_shift(fine: Plane, path: NDArray[np.intp]) -> Curve:
