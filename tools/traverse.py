@@ -11,7 +11,8 @@ from tools._options import LAYERS, checkpoint_option, device_option
 
 EPILOG = """\b
 Examples:
-  python -m tools traverse --class DRUSEN                         # along the first principal component
+  python -m tools traverse --class DRUSEN                         # along the direction with the largest effect
+  python -m tools traverse -c demo256 --class DME --direction central_thickness_um
   python -m tools traverse --directions out/directions/directions.safetensors --direction drusen_height_um
   python -m tools traverse --directions FILE --direction central_thickness_um --in-unit --reach 60 --video mp4
   python -m tools traverse --directions FILE --codes out/project/private-codes-1a2b3c4d.safetensors
@@ -21,7 +22,8 @@ Examples:
 @click.command(epilog=EPILOG)
 @checkpoint_option
 @click.option("--directions", "file", type=click.Path(path_type=Path), metavar="FILE",
-              help="Written by `directions`. [default: the first principal component of the class]")
+              help="Written by `directions`. [default: those beside the generator for --class, else the first "
+                   "principal component]")
 @click.option("--direction", "name", metavar="NAME", help="Which one. [default: that with the largest effect]")
 @click.option("--layers", type=LAYERS, metavar="A-B", help="Move these layers alone. [default: those of the direction]")
 @click.option("--seeds", default="0-4", show_default=True, metavar="LIST", help="Rows: seeds 0-4 or 1,5,9-12.")

@@ -175,7 +175,7 @@ def _lies_on_rpe(grid: Grid, grey: Plane, regions: NDArray[np.int32], count: int
 
 
 def _rows(grid: Grid, ilm: Curve, rpe: Curve, *, above_um: float = 0) -> slice:
-    """Return the rows of a picture that its retina reaches, and so much above it; margins are wider than all filters."""
+    """Return the rows of a picture that its retina reaches, and so much above it; wider than all filters."""
     return slice(max(0, int(ilm.min() - (above_um + 60) / grid.z_um)), int(rpe.max() + 60 / grid.z_um) + 1)
 
 

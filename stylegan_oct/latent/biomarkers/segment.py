@@ -108,8 +108,9 @@ def blur(planes: Plane, sigma_z: float, sigma_x: float) -> Plane:
 
 def _levels(smooth: Plane, good: Mask) -> tuple[Plane, Plane]:
     """Return the grey of the background and of the brightest layer, [N]: percentiles of what is no padding."""
+    some, counts = (planes.reshape(len(planes), -1)[:, ::3] for planes in (smooth, good))
     levels = [np.percentile(grey[where], (15, 98.5)) if where.any() else (0, 0)
-              for grey, where in zip(*(planes.reshape(len(planes), -1)[:, ::3] for planes in (smooth, good)), strict=True)]
+              for grey, where in zip(some, counts, strict=True)]
     low, high = np.array(levels, np.float32).T
     return low, high
 
@@ -206,7 +207,7 @@ def _at(planes: Plane, depth: Curve) -> Curve:
 
 
 def _rpe_costs(grid: Grid, grey: Plane) -> tuple[Plane, Plane]:
-    """Return what leads to the outer border of the RPE: from bright to less bright, below enough tissue; and the fall."""
+    """Return what leads to the RPE's outer border: from bright to less bright, below enough tissue; and the fall."""
     bright, below = _windows(grey, grid.rows(16), grid.rows(30))
     fall = np.clip(bright - below, 0, None)
     above = _sum_above(np.clip((grey - TISSUE) / 0.1, 0, 1))
