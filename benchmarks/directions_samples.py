@@ -41,7 +41,8 @@ def steadiness(w: Tensor, y: NDArray[np.float64], fresh: Tensor, seen: NDArray[n
         readout = fit_readout(w[part][torch.from_numpy(valid)], torch.from_numpy(y[part][valid]))
         predicted.append(readout(fresh).double().numpy())
     alike = [correlation(a, b) or 0.0 for a, b in zip(predicted[::2], predicted[1::2], strict=False)]
-    return (float(np.mean(alike)) if alike else np.nan, float(np.mean([correlation(p, seen) or 0.0 for p in predicted])))
+    fits = [correlation(each, seen) or 0.0 for each in predicted]
+    return (float(np.mean(alike)) if alike else np.nan, float(np.mean(fits)))
 
 
 def show(w: Tensor, values: Mapping[str, NDArray[np.float64]], fresh: Tensor,
