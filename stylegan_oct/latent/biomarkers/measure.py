@@ -118,8 +118,8 @@ def measure(pictures: NDArray[np.uint8], um_per_px: tuple[float, float] | None =
 def _measure(pictures: NDArray[np.uint8], scale: tuple[float, float], valid: Mask | None) -> list[Measurements]:
     parts = [slice(begin, begin + FEW) for begin in range(0, len(pictures), FEW)]
     grids = [to_grid(pictures[part], None if valid is None else valid[part], scale) for part in parts]
-    return [_read(pictures[part].shape, scale, *each)
-            for part, *each in zip(parts, grids, find_boundaries(grids), strict=True)]
+    return [_read(pictures[part].shape, scale, grid, lines)
+            for part, grid, lines in zip(parts, grids, find_boundaries(grids), strict=True)]
 
 
 def _read(shape: tuple[int, int, int], scale: tuple[float, float], grid: Grid, lines: Boundaries) -> Measurements:

@@ -111,7 +111,8 @@ def measure_effects(G: OctGenerator, directions: Sequence[Direction], perceptual
     """
     population = draw_ws(G, classes_of(G, class_name), samples, seed=seed, stream=FRESH, psi=psi)
     classes = int(population.labels.max()) + 1
-    ws = population.ws.unflatten(0, (classes, -1)).transpose(0, 1).flatten(0, 1)  # the first have all classes
+    by_class = population.ws.reshape(classes, -1, *population.ws.shape[1:])
+    ws = by_class.transpose(0, 1).flatten(0, 1)    # the first are of all classes
     looks = [_Seen() for _ in directions]
     parts = ws.split(max(batch // len(AWAY), 1))
     with Interrupt() as interrupt:
