@@ -114,7 +114,7 @@ def measure_effects(G: OctGenerator, directions: Sequence[Direction], perceptual
     by_class = population.ws.reshape(classes, -1, *population.ws.shape[1:])
     ws = by_class.transpose(0, 1).flatten(0, 1)    # the first are of all classes
     looks = [_Seen() for _ in directions]
-    parts = ws.split(max(batch // len(AWAY), 1))
+    parts = torch.split(ws, max(batch // len(AWAY), 1))
     with Interrupt() as interrupt:
         values = measure(_moved(G, directions, parts, looks, perceptual, oracle, interrupt), progress)
     order = _order([len(part) for part in parts], len(directions))
