@@ -29,7 +29,8 @@ from tools._options import (
 
 EPILOG = """\b
 Examples:
-  python -m tools traverse --class DRUSEN                         # along the first principal component
+  python -m tools traverse --class DRUSEN                         # along the direction with the largest effect
+  python -m tools traverse -c demo256 --class DME --direction central_thickness_um
   python -m tools traverse --directions out/directions/directions.safetensors --direction drusen_height_um
   python -m tools traverse --directions FILE --direction central_thickness_um --in-unit --reach 60 --video mp4
   python -m tools traverse --directions FILE --codes out/project/private-codes-1a2b3c4d.safetensors
@@ -39,7 +40,8 @@ Examples:
 @click.command(epilog=EPILOG)
 @checkpoint_option
 @click.option("--directions", "file", type=PATH, metavar="FILE",
-              help="Written by `directions`. [default: the first principal component of the class]")
+              help="Written by `directions`. [default: those beside the generator for --class, else the first "
+                   "principal component]")
 @click.option("--direction", "name", type=TEXT, metavar="NAME",
               help="Which one. [default: that with the largest effect]")
 @click.option("--layers", type=LAYERS, metavar="A-B", help="Move these layers alone. [default: those of the direction]")
