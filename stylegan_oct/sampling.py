@@ -9,6 +9,7 @@ import torch
 
 from dnnlib.errors import ConfigError
 from dnnlib.pictures import Picture, save_png, sheet, synthetic_text
+from stylegan_oct.batches import at_once
 from stylegan_oct.model import OctGenerator
 from torch_utils.images import to_pictures
 
@@ -40,8 +41,8 @@ class Sample:
 
 
 def draw(G: OctGenerator, seeds: Sequence[int], classes: Sequence[str], manner: Manner, *,
-         batch: int = 8) -> Iterator[Sample]:
-    """Yield every seed for every class, class by class, drawn `batch` at once.
+         batch: int | None = None) -> Iterator[Sample]:
+    """Yield every seed for every class, class by class, drawn `batch` at once, or as many as serve.
 
     Raises:
         ConfigError: a class does not exist.
@@ -51,6 +52,7 @@ def draw(G: OctGenerator, seeds: Sequence[int], classes: Sequence[str], manner: 
         raise ConfigError("This generator was trained without classes; leave --class out.")
     names = [known[G.class_index(name)] for name in classes or known] or [""]
     tasks = [(name, seed) for name in names for seed in seeds]
+    batch = at_once(G.layers, G.device, asked=batch)
     for begin in range(0, len(tasks), batch):
         part = tasks[begin:begin + batch]
         with torch.inference_mode():

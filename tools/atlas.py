@@ -20,7 +20,8 @@ Examples:
 
 @click.command(epilog=EPILOG)
 @checkpoint_option
-@click.option("--samples", type=click.IntRange(min=32), default=2000, show_default=True, help="Pictures.")
+@click.option("--samples", type=click.IntRange(min=32),
+              help="Pictures. [default: 2000, fewer where each takes long]")
 @click.option("--psi", type=float, default=1.0, show_default=True, help="Truncation: below 1 nearer to the mean.")
 @click.option("--method", type=click.Choice(["umap", "pca"]), default="umap", show_default=True,
               help="UMAP shows groups; PCA is there at once.")
@@ -37,9 +38,9 @@ Examples:
 @click.option("--out", type=click.Path(path_type=Path), default=Path("out"), show_default=True, help="Folder.")
 @device_option
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
-def atlas(checkpoint: str | None, samples: int, psi: float, method: Literal["umap", "pca"], codes: tuple[Path, ...],
-          color: str, no_biomarkers: bool, seed: int, source: Path | None, library: Path | None, out: Path,
-          device: str | None, as_json: bool) -> None:
+def atlas(checkpoint: str | None, samples: int | None, psi: float, method: Literal["umap", "pca"],
+          codes: tuple[Path, ...], color: str, no_biomarkers: bool, seed: int, source: Path | None,
+          library: Path | None, out: Path, device: str | None, as_json: bool) -> None:
     """Lay thousands of synthetic pictures out on maps of w and of what a detector sees: a page and a PNG."""
     from stylegan_oct.latent.atlas.make import Settings, make_atlas
     from stylegan_oct.model import load_generator
@@ -47,7 +48,7 @@ def atlas(checkpoint: str | None, samples: int, psi: float, method: Literal["uma
 
     G = load_generator(checkpoint, device=init_world(device).device)
     settings = Settings(samples=samples, psi=psi, method=method, biomarkers=not no_biomarkers, seed=seed)
-    with progress_bar("drawing") as update:
+    with progress_bar("drawing", shorter="--samples makes it shorter") as update:
         made = make_atlas(G, settings, out, codes=codes, source=source, library=library, colour=color, progress=update)
     if as_json:
         click.echo(json.dumps({"page": str(made.page), "picture": str(made.picture), **made.figures}))

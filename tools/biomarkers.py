@@ -30,12 +30,13 @@ Examples:
               help="How many to draw with their lines.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("out/biomarkers"), show_default=True,
               help="Folder.")
-@click.option("--batch", type=click.IntRange(min=1), default=16, show_default=True, help="Samples to draw at once.")
+@click.option("--batch", type=click.IntRange(min=1),
+              help="Samples to draw at once. [default: as many as serve]")
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
 @device_option
 def biomarkers(scans: tuple[Path, ...], checkpoint: str | None, seeds: str, classes: tuple[str, ...], psi: float,
-               um_per_px: tuple[float, float] | None, limit: int, pictures: int, out: Path, batch: int, as_json: bool,
-               device: str | None) -> None:
+               um_per_px: tuple[float, float] | None, limit: int, pictures: int, out: Path, batch: int | None,
+               as_json: bool, device: str | None) -> None:
     """Measure thickness, drusen, fluid and foci in SCANS (files or an archive), or in a generator's samples."""
     from stylegan_oct.latent.biomarkers import report
 
@@ -53,7 +54,7 @@ def biomarkers(scans: tuple[Path, ...], checkpoint: str | None, seeds: str, clas
         subjects, total = report.from_scans(scans, um_per_px, limit), len(scans)
     results = []
     try:
-        with progress_bar("measuring", total) as update:
+        with progress_bar("measuring", total, shorter="--limit or fewer --seeds make it shorter") as update:
             for result in report.measure_all(subjects, update, pictures=pictures):
                 results.append(result)
     finally:

@@ -36,15 +36,16 @@ Examples:
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the samples.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("out/directions"), show_default=True,
               help="Folder.")
-@click.option("--batch", type=click.IntRange(min=1), default=32, show_default=True, help="Pictures at once.")
+@click.option("--batch", type=click.IntRange(min=1), help="Pictures at once. [default: as many as serve]")
 @device_option
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
 @click.pass_context
 def directions(ctx: click.Context, checkpoint: str | None, class_name: str | None, methods: tuple[str, ...],
                layers: tuple[tuple[int, int], ...], components: int, orthogonal_to: tuple[str, ...], fit_samples: int,
-               samples: int, oracle: Path | None, psi: float, seed: int, out: Path, batch: int, device: str | None,
-               as_json: bool) -> None:
+               samples: int, oracle: Path | None, psi: float, seed: int, out: Path, batch: int | None,
+               device: str | None, as_json: bool) -> None:
     """Find directions, with names and without, and measure what each does. Ctrl-C keeps those measured so far."""
+    from stylegan_oct.batches import at_once
     from stylegan_oct.features.detector import load_detector
     from stylegan_oct.features.perceptual import PerceptualDistance
     from stylegan_oct.latent.directions.effects import measure_effects, oracle_for, pictures_to_measure
@@ -60,12 +61,15 @@ def directions(ctx: click.Context, checkpoint: str | None, class_name: str | Non
                     layers=layers, components=components, samples=fit_samples, orthogonal_to=orthogonal_to, psi=psi,
                     seed=seed)
     perceptual = PerceptualDistance(load_detector(device=G.device))
+    size = at_once(G.layers, G.device, asked=batch)
     with measuring_processes() as measure:
-        with progress_bar("finding", samples_to_measure(G, search)) as update:
-            found = find_directions(G, search, batch=batch, measure=measure, progress=update)
-        with progress_bar("measuring", pictures_to_measure(G, found, samples, class_name)) as update:
+        with progress_bar("finding", samples_to_measure(G, search),
+                          shorter="--fit-samples makes it shorter") as update:
+            found = find_directions(G, search, batch=size, measure=measure, progress=update)
+        with progress_bar("measuring", pictures_to_measure(G, found, samples, class_name),
+                          shorter="--samples makes it shorter") as update:
             effects = measure_effects(G, found, perceptual, samples=samples, class_name=class_name, oracle=judge,
-                                      psi=psi, seed=seed, batch=batch, measure=measure, progress=update)
+                                      psi=psi, seed=seed, batch=size, measure=measure, progress=update)
     write_report(out, G, found, effects, class_name=class_name, samples=samples, psi=psi, seed=seed)
     if as_json:
         click.echo(json.dumps(report_json(G, effects, samples=samples, psi=psi, seed=seed)))

@@ -30,11 +30,11 @@ Examples:
               help="Of the network; bf16 takes a third less on CPUs that know it.")
 @click.option("--grid", is_flag=True, help="One labelled sheet instead of single pictures.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("out"), show_default=True, help="Folder.")
-@click.option("--batch", type=click.IntRange(min=1), default=8, show_default=True, help="Pictures at once.")
+@click.option("--batch", type=click.IntRange(min=1), help="Pictures at once. [default: as many as serve]")
 @device_option
 def generate(checkpoint: str | None, seeds: str, classes: tuple[str, ...], psi: float, cutoff: int | None,
              center: Literal["class", "global"], noise: Literal["const", "random", "none"],
-             precision: Literal["auto", "fp32", "fp16", "bf16"], grid: bool, out: Path, batch: int,
+             precision: Literal["auto", "fp32", "fp16", "bf16"], grid: bool, out: Path, batch: int | None,
              device: str | None) -> None:
     """Draw synthetic scans as PNG files that say so in their names and text chunks."""
     from stylegan_oct.model import load_generator

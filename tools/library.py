@@ -16,24 +16,26 @@ Examples:
 
 @click.command(epilog=EPILOG)
 @checkpoint_option
-@click.option("--count", type=click.IntRange(min=1), default=2000, show_default=True,
-              help="Pictures, spread evenly over the classes; a larger number goes on with a library that is there.")
+@click.option("--count", type=click.IntRange(min=1),
+              help="Pictures, spread evenly over the classes; a larger number goes on with a library that is there. "
+              "[default: 2000, fewer where each takes long]")
 @click.option("--psi", type=float, default=1.0, show_default=True, help="Truncation: below 1 nearer to the mean.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the first picture.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="The zip. [default: in data/]")
 @click.option("--overwrite", is_flag=True, help="Replace a library of another checkpoint, psi or seed.")
-@click.option("--batch", type=click.IntRange(min=1), default=32, show_default=True, help="Pictures at once.")
+@click.option("--batch", type=click.IntRange(min=1), help="Pictures at once. [default: as many as serve]")
 @device_option
-def library(checkpoint: str | None, count: int, psi: float, seed: int, out: Path | None, overwrite: bool, batch: int,
-            device: str | None) -> None:
+def library(checkpoint: str | None, count: int | None, psi: float, seed: int, out: Path | None, overwrite: bool,
+            batch: int | None, device: str | None) -> None:
     """Draw a library of synthetic pictures with their latents; `neighbours` and `atlas` search in it."""
-    from stylegan_oct.latent.library import default_path, write_library
+    from stylegan_oct.latent.library import default_count, default_path, write_library
     from stylegan_oct.model import load_generator
     from torch_utils.distributed import init_world
 
     G = load_generator(checkpoint, device=init_world(device).device)
     dest = out or default_path(G, psi=psi, seed=seed)
-    with progress_bar("drawing", count) as update:
+    count = count or default_count(G)
+    with progress_bar("drawing", count, shorter="--count makes it shorter") as update:
         held = write_library(dest, G, count=count, psi=psi, seed=seed, batch=batch, overwrite=overwrite,
                              progress=update)
     click.echo(f"{held} synthetic pictures in {dest}")

@@ -38,14 +38,14 @@ Examples:
 @click.option("--fps", type=click.FloatRange(min=1, max=120), default=25.0, show_default=True)
 @click.option("--psi", type=float, default=1.0, show_default=True, help="Truncation: below 1 nearer to the mean.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("out"), show_default=True, help="Folder.")
-@click.option("--batch", type=click.IntRange(min=1), default=32, show_default=True, help="Pictures at once.")
+@click.option("--batch", type=click.IntRange(min=1), help="Pictures at once. [default: as many as serve]")
 @device_option
 @click.option("--json", "as_json", is_flag=True, help="Print what was measured as JSON.")
 @click.pass_context
 def traverse(ctx: click.Context, checkpoint: str | None, file: Path | None, name: str | None,
              layers: tuple[int, int] | None, seeds: str, class_name: str | None, codes: tuple[Path, ...],
              reach: float, in_unit: bool, columns: int, biomarker: str | None, video: str | None, seconds: float,
-             fps: float, psi: float, out: Path, batch: int, device: str | None, as_json: bool) -> None:
+             fps: float, psi: float, out: Path, batch: int | None, device: str | None, as_json: bool) -> None:
     """Draw samples moved along a direction, with the curve of a biomarker below."""
     from stylegan_oct.latent.directions import traverse as library
     from stylegan_oct.latent.directions.search import choose_direction
@@ -58,7 +58,8 @@ def traverse(ctx: click.Context, checkpoint: str | None, file: Path | None, name
         G, parse_int_list(seeds), class_name or direction.class_name or None, psi=psi)
     curve = None if biomarker is None else library.check_biomarker(biomarker)
     steps = library.steps_between(direction, reach, columns, in_unit=in_unit)
-    with progress_bar("drawing", len(rows.labels) * len(steps)) as update:
+    with progress_bar("drawing", len(rows.labels) * len(steps),
+                      shorter="fewer --seeds or --columns make it shorter") as update:
         moved = library.traverse(G, direction, rows, steps, batch=batch, progress=update)
     curve = curve or moved.most_moved()
     stem = out / f"synthetic-traverse-{direction.name}"
@@ -66,9 +67,9 @@ def traverse(ctx: click.Context, checkpoint: str | None, file: Path | None, name
     film = None
     if video:
         frames = max(2, round(seconds * fps))
-        with progress_bar("filming", frames) as update:
+        with progress_bar("filming", frames, shorter="--seconds or --fps makes it shorter") as update:
             film = library.film_traversal(stem.with_name(f"{stem.name}.{video}"), G, moved, curve, frames=frames,
-                                          fps=fps, progress=update)
+                                          fps=fps, batch=batch, progress=update)
     facts = {**moved.facts(), "picture": str(path), "video": None if film is None else film.facts()}
     lines = [moved.summary(curve), str(path), *([str(film.path)] if film else [])]
     click.echo(json.dumps(facts) if as_json else "\n".join(lines))

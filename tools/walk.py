@@ -38,14 +38,14 @@ Examples:
 @click.option("--scale", type=click.IntRange(1, 32), help="Enlarge pixels. [default: to 256 a picture or more]")
 @click.option("--no-strip", is_flag=True, help="Leave out the caption; name and metadata still say synthetic.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("out"), show_default=True, help="Folder.")
-@click.option("--batch", type=click.IntRange(min=1), default=8, show_default=True, help="Pictures at once.")
+@click.option("--batch", type=click.IntRange(min=1), help="Pictures at once. [default: as many as serve]")
 @device_option
 @click.option("--json", "as_json", is_flag=True, help="Print what was made as JSON.")
 @click.pass_context
 def walk(ctx: click.Context, checkpoint: str | None, seeds: str | None, classes: tuple[str, ...], morph: str | None,
          codes: tuple[Path, ...], grid: tuple[int, int] | None, psi: float, one_way: bool,
          speed: Literal["spline", "perceptual"], seconds: float, frames: int | None, fps: float, kind: str,
-         scale: int | None, no_strip: bool, out: Path, batch: int, device: str | None, as_json: bool) -> None:
+         scale: int | None, no_strip: bool, out: Path, batch: int | None, device: str | None, as_json: bool) -> None:
     """Film a walk: through seeds, from class to class, or between projected scans. Ctrl-C keeps what is done."""
     from stylegan_oct.latent.walk.film import film
     from stylegan_oct.latent.walk.routes import plan
@@ -57,7 +57,7 @@ def walk(ctx: click.Context, checkpoint: str | None, seeds: str | None, classes:
                  morph=morph.split(",") if morph else (), codes=codes, grid=grid, psi=psi, closed=not one_way)
     path = out / f"synthetic-walk-{route.name}{'' if kind == 'png' else '.' + kind}"
     count = frames or max(2, round(seconds * fps))
-    with progress_bar("drawing", count) as update:
+    with progress_bar("drawing", count, shorter="--seconds or --frames makes it shorter") as update:
         video = film(G, route, path, frames=count, fps=fps, speed=speed, scale=scale, strip=not no_strip, batch=batch,
                      progress=update)
     line = f"{video.frames} of {count} frames, {video.seconds:.1f} s, {video.width}x{video.height} in {video.path}"

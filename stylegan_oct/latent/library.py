@@ -22,13 +22,14 @@ from torch import Tensor
 from dnnlib.errors import ConfigError, DataError
 from dnnlib.interrupt import Interrupt
 from dnnlib.pictures import encode_png, synthetic_text
+from stylegan_oct.batches import at_once, usual_count
 from stylegan_oct.data.archive import INDEX, SYNTHETIC, Archive, ArchiveWriter
 from stylegan_oct.model import OctGenerator
 from stylegan_oct.sampling import Manner
 from torch_utils.images import to_pictures
 
 LATENTS = "latents.safetensors"
-DEFAULT_COUNT = 2000
+USUAL_COUNT = 2000      # pictures, where each takes little time
 
 Progress = Callable[[int, int], object]
 
@@ -105,8 +106,8 @@ class Library:
                               "--checkpoint, or leave --library out to have a library made.")
 
 
-def write_library(dest: Path, G: OctGenerator, *, count: int = DEFAULT_COUNT, psi: float = 1.0, seed: int = 0,
-                  batch: int = 32, overwrite: bool = False, progress: Progress = lambda *_: None) -> int:
+def write_library(dest: Path, G: OctGenerator, *, count: int | None = None, psi: float = 1.0, seed: int = 0,
+                  batch: int | None = None, overwrite: bool = False, progress: Progress = lambda *_: None) -> int:
     """Draw a library, or go on with a shorter one of the same origin; return how many pictures it holds.
 
     Ctrl-C ends it early with the pictures drawn so far; the same call goes on from there.
@@ -114,10 +115,10 @@ def write_library(dest: Path, G: OctGenerator, *, count: int = DEFAULT_COUNT, ps
     Args:
         dest: the zip.
         G: generator.
-        count: pictures in all, spread evenly over the classes.
+        count: pictures in all, spread evenly over the classes; None: `default_count`.
         psi: truncation towards the mean of the class.
         seed: of the first picture; the next has the next.
-        batch: pictures at once.
+        batch: pictures at once; None: as many as serve.
         overwrite: replace a library of another origin.
         progress: called with (pictures done, all pictures).
     Raises:
@@ -125,6 +126,7 @@ def write_library(dest: Path, G: OctGenerator, *, count: int = DEFAULT_COUNT, ps
         DataError: the file cannot be written.
         KeyboardInterrupt: stopped before the first batch was done.
     """
+    count, batch = count or default_count(G), at_once(G.layers, G.device, asked=batch)
     origin = Origin(checkpoint_sha256=G.info.sha256, psi=psi, seed=seed)
     _check(dest, G, count)
     before = _earlier(dest, origin, overwrite)
@@ -154,7 +156,12 @@ def default_path(G: OctGenerator, *, psi: float = 1.0, seed: int = 0) -> Path:
     return Path("data") / f"library-{G.info.sha256[:12]}{more}.zip"
 
 
-def open_library(path: Path | None, G: OctGenerator, *, progress: Progress = lambda *_: None,
+def default_count(G: OctGenerator) -> int:
+    """Return how many pictures a library holds when nobody says."""
+    return usual_count(G.layers, G.device, USUAL_COUNT, least=250)
+
+
+def open_library(path: Path | None, G: OctGenerator, *, batch: int | None = None, progress: Progress = lambda *_: None,
                  say: Callable[[str], object] = lambda _: None) -> Library:
     """Return the library at `path`, or the generator's own, drawn on the first use.
 
@@ -164,8 +171,8 @@ def open_library(path: Path | None, G: OctGenerator, *, progress: Progress = lam
     """
     own = path or default_path(G)
     if path is None and not own.exists():
-        say(f"drawing {DEFAULT_COUNT} pictures once, in {own} (a minute at 64 px, ten at 256 px without a GPU)")
-        write_library(own, G, progress=progress)
+        say(f"drawing {default_count(G)} pictures once, in {own}; for fewer: python -m tools library --count N")
+        write_library(own, G, batch=batch, progress=progress)
     library = Library(own)
     library.check_origin(G)
     return library

@@ -15,6 +15,7 @@ from torch.nn.functional import adaptive_avg_pool2d, one_hot
 
 from dnnlib.errors import CheckpointError, ConfigError
 from dnnlib.files import atomic_write
+from stylegan_oct.batches import at_once, usual_count
 from stylegan_oct.features.detector import Detector
 from stylegan_oct.features.perceptual import PerceptualDistance
 from stylegan_oct.latent.classspace import ClassSpace, fit_class_space
@@ -28,6 +29,7 @@ WIDTH = 1024
 GRID = 4           # positions along an axis that are kept of each tap
 TAPS = 3           # deepest taps that it sees
 THUMBNAIL = 16     # pixels of the picture itself that it sees too
+STEPS = 2000       # of the training, where each takes little time
 LR = 5e-4
 PRIOR = 0.01       # weight of the mean square of whitened w
 
@@ -40,18 +42,20 @@ class Encoder(nn.Module):
     Args:
         detector: that looks at the pictures; stays as it is.
         space: where each class lies in w; the guess is counted from its mean, in its spread.
+        channels, resolution: of the pictures.
     """
 
     means: Tensor
     bases: Tensor
     spreads: Tensor
 
-    def __init__(self, detector: Detector, space: ClassSpace, channels: int) -> None:
+    def __init__(self, detector: Detector, space: ClassSpace, *, channels: int, resolution: int) -> None:
         super().__init__()
         self._detector = [detector]     # in a list: no part of this module's weights
         classes, width = space.means.shape
         with torch.no_grad():
-            inputs = self._look(torch.zeros(1, channels, 64, 64, device=space.means.device)).shape[1]
+            blank = torch.zeros(1, channels, resolution, resolution, device=space.means.device)
+            inputs = self._look(blank).shape[1]
         self.norm = nn.LayerNorm(inputs)
         self.layers = nn.Sequential(nn.Linear(inputs + classes, WIDTH), nn.LeakyReLU(0.2), nn.Linear(WIDTH, WIDTH),
                                     nn.LeakyReLU(0.2), nn.Linear(WIDTH, width))
@@ -79,7 +83,7 @@ class Encoder(nn.Module):
         return space.to_w(self.whitened(pixels, labels)[:, None], labels.to(self.means.device))[:, 0]
 
 
-def train_encoder(G: OctGenerator, detector: Detector, *, steps: int, batch: int = 16, seed: int = 0,
+def train_encoder(G: OctGenerator, detector: Detector, *, steps: int, batch: int | None = None, seed: int = 0,
                   progress: Progress = lambda _: None) -> tuple[Encoder, list[float]]:
     """Return an encoder of a generator, and the distance at each step.
 
@@ -87,14 +91,15 @@ def train_encoder(G: OctGenerator, detector: Detector, *, steps: int, batch: int
         G: whose samples are learned from, new ones at every step.
         detector: that the encoder sees through, and that its guesses are judged by.
         steps: of Adam.
-        batch: samples in a step.
+        batch: samples in a step; None: as many as serve.
         seed: of weights and samples.
         progress: called with the number of steps done.
     """
     random = torch.Generator().manual_seed(seed)
+    batch = at_once(G.layers, G.device, "learn", asked=batch)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        encoder = Encoder(detector, fit_class_space(G), G.info.channels).to(G.device)
+        encoder = _untrained(G, detector, fit_class_space(G)).to(G.device)
     perceptual = PerceptualDistance(detector)
     optimizer = torch.optim.Adam(encoder.parameters(), LR)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LR, total_steps=steps + 1, pct_start=0.1)
@@ -147,9 +152,18 @@ def load_encoder(path: Path, G: OctGenerator, detector: Detector) -> Encoder:
             or json.loads(header["detector"]) != [detector.name, detector.sha256]):
         raise CheckpointError(f"{path} was trained for another generator or detector. Train one for this generator "
                               "with: python -m tools train-encoder")
-    encoder = Encoder(detector, fit_class_space(G, samples=2), G.info.channels)
+    encoder = _untrained(G, detector, fit_class_space(G, samples=2))
     load_module(encoder, read_tensors(path), source=str(path))
     return encoder.eval().requires_grad_(False).to(G.device)
+
+
+def usual_steps(G: OctGenerator) -> int:
+    """Return how many steps an encoder is trained for when nobody says."""
+    return usual_count(G.layers, G.device, STEPS)
+
+
+def _untrained(G: OctGenerator, detector: Detector, space: ClassSpace) -> Encoder:
+    return Encoder(detector, space, channels=G.info.channels, resolution=G.info.resolution)
 
 
 def default_encoder_path(G: OctGenerator) -> Path:
