@@ -43,7 +43,8 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     ["biomarkers", "--seeds", "0-4"],
     ["traverse", "--class", "CNV", "--seeds", "0-4", "--columns", "3", "--video", "gif", "--seconds", "0.2"],
     ["export", "--per-class", "7", "--oracle", "none", "--allow-unreviewed"],
-    ["train-encoder", "--steps", "1"], ["project", "--library", "{folder}/library.zip", "--compare", "4", "--steps", "2"],
+    ["train-encoder", "--steps", "1"],
+    ["project", "--library", "{folder}/library.zip", "--compare", "4", "--steps", "2"],
     ["evaluate", "--data", "{folder}/tiny.zip", "--count", "8", "--only", "fidelity", "--detector", "lite0"]])
 def test_a_batch_that_is_asked_for_is_never_passed(args: list[str], folder: Path, drawn: list[int],
                                                    tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
