@@ -52,9 +52,12 @@ class Snapshots:
 
         Nothing is written, and {} returned, where `stopped` says so meanwhile.
         """
-        samples = [found for row in range(len(self._rows)) if (found := self._samples(row)) is not None]
-        if len(samples) < len(self._rows):
-            return {}
+        samples = []
+        for row in range(len(self._rows)):
+            found = self._samples(row)
+            if found is None:
+                return {}
+            samples.append(found)
         pictures = [to_pictures(images[:COLUMNS]) for images in samples]
         title = f"synthetic, after {nimg / 1000:g} kimg"
         save_png(path, sheet(pictures, row_labels=self._rows, title=title),
