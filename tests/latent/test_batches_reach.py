@@ -9,7 +9,9 @@ from click.testing import CliRunner
 from generator_file import write_generator
 from torch import Tensor
 
+from stylegan_oct.features.detector import load_detector
 from stylegan_oct.latent.library import Library, write_library
+from stylegan_oct.latent.projection.encoder import load_encoder, save_encoder, train_encoder
 from stylegan_oct.latent.projection.starts import LibraryStarts
 from stylegan_oct.model import OctGenerator
 from stylegan_oct.networks.synthesis import SynthesisNetwork
@@ -68,3 +70,14 @@ def test_a_generator_says_what_a_picture_takes(folder: Path) -> None:
 
     G: OctGenerator = load_generator(folder / "G_ema.safetensors")
     assert 0 < G.layers.widest <= G.layers.total < 10**6
+
+
+@pytest.mark.parametrize("resolution", [32, 128])
+def test_an_encoder_looks_at_pictures_of_any_size(resolution: int, tmp_path: Path) -> None:
+    G, detector = write_generator(tmp_path, resolution=resolution), load_detector("lite0")
+    encoder, distances = train_encoder(G, detector, steps=1, batch=1)
+    assert len(distances) == 1
+    save_encoder(tmp_path / "encoder.safetensors", encoder, G)
+    again = load_encoder(tmp_path / "encoder.safetensors", G, detector)
+    pixels, labels = torch.zeros(2, 1, resolution, resolution, dtype=torch.uint8), torch.tensor([0, 1])
+    torch.testing.assert_close(again(pixels, labels), encoder(pixels, labels))
