@@ -32,7 +32,7 @@ from stylegan_oct.networks.generator import Generator
 from stylegan_oct.presets import PRESETS
 
 SIZES = (64, 256, 512)
-COUNTS = {64: 128, 256: 32, 512: 8}   # pictures of a command, about
+COUNTS = {64: 128, 256: 32, 512: 4}   # pictures of a command, about
 SHOTS = 3                             # batches of plain drawing
 
 
@@ -68,12 +68,13 @@ def cases() -> Iterator[Case]:
 
     quarter = all_of(lambda place: place.n)
     yield Case("generate", lambda p: ["generate", "--seeds", quarter(p), "--out", p / "out"], lambda p: p.n)
-    yield Case("library", lambda p: ["library", "--count", "32", "--out", p / "library.zip"], lambda _: 32)
+    yield Case("library", lambda p: ["library", "--count", str(max(p.n, 8)), "--out", p / "library.zip"],
+               lambda p: max(p.n, 8))
     yield Case("neighbours", lambda p: ["neighbours", "--library", p / "library.zip", "--out", p / "near"])
     yield Case("atlas", lambda p: ["atlas", "--library", p / "library.zip", "--samples", "32", "--method", "pca",
                                    "--out", p / "atlas"])
     yield Case("directions", lambda p: ["directions", "--method", "pca", "--components", "1", "--class", "CNV",
-                                        "--samples", "10", "--out", p / "directions"], lambda _: 30)
+                                        "--samples", "10", "--out", p / "directions"], lambda _: 40)
     yield Case("traverse", lambda p: ["traverse", "--class", "CNV", "--seeds", "0-1", "--columns", "4", "--out",
                                       p / "out"], lambda _: 8)
     yield Case("traverse --video", lambda p: ["traverse", "--class", "CNV", "--seeds", "0-3", "--columns", "2",
@@ -100,7 +101,7 @@ def main() -> None:
     """Print a line for each command and resolution, and the table at the end."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", default=",".join(map(str, SIZES)))
-    parser.add_argument("--only", default="", help="names of commands; default: all but project --space pti")
+    parser.add_argument("--only", default="", help="names of commands; default: all")
     parser.add_argument("--limit-gb", type=float, default=6.0, help="of address space, for each command")
     args = parser.parse_args()
     rows: dict[str, dict[int, str]] = {}
@@ -126,7 +127,7 @@ def measure(place: Place, only: list[str], limit_gb: float) -> Iterator[tuple[st
     each = (drawn.cpu - idle.cpu) / (SHOTS * batch)
     yield "drawing alone", f"{drawn.mb:.0f} MB, {each:.3g} s a picture, {batch} at once"
     for case in cases():
-        if case.name in only or (not only and case.name != "project --space pti"):
+        if not only or case.name in only:
             command = [sys.executable, "-m", "tools", *case.args(place)]
             if case.name != "train":
                 command += ["--checkpoint", place / "G_ema.safetensors"]
