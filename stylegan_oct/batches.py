@@ -15,7 +15,7 @@ from torch_utils.memory import free_memory
 Work = Literal["draw", "learn"]   # without gradients, or with them
 
 WIDEST = 2**24       # numbers in the widest layer of a batch, on a CPU
-KEPT = 2**25         # numbers in all layers of a batch that are kept for gradients, on a CPU
+KEPT = 2**24         # numbers in all layers of a batch that are kept for gradients, on a CPU
 LEARNT = 48_000_000  # numbers in the feature maps of a training step on a CPU, which holds 25 bytes for each
 SEEN = 2**20         # pixels that a detector looks at at once, on a CPU
 CHEAP = 2**21        # numbers in all layers of a picture that a CPU draws in a tenth of a second
@@ -24,9 +24,9 @@ MOST_CPU, MOST_GPU = 16, 64
 MOST_SEEN_CPU, MOST_SEEN_GPU = 32, 256
 SHARE = 0.5          # of the free memory that a batch may take
 
-# Held at the peak, with what the heap keeps of freed memory: copies of the widest layer, copies of all layers, and the
-# bytes that a pixel takes in the detectors. benchmarks/resolutions.py measures them.
-DRAW_COPIES, LEARN_COPIES, SEEN_BYTES = 10, 8, 600
+# Held at the peak, with what the heap keeps of freed memory: copies of the widest layer, copies of all layers (with a
+# detector's), and the bytes that a pixel takes in detectors. benchmarks/resolutions.py measures them.
+DRAW_COPIES, LEARN_COPIES, SEEN_BYTES = 10, 14, 600
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,11 +18,11 @@ Examples:
 @checkpoint_option
 @click.option("--steps", type=click.IntRange(min=1),
               help="Of Adam. [default: 2000, some 10 minutes at 64 px; fewer where each takes long]")
-@click.option("--batch", type=click.IntRange(min=1), help="Samples in a step. [default: as many as serve]")
+@click.option("--batch", type=click.IntRange(min=1), default=16, show_default=True, help="Samples in a step.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of weights and samples.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="The file. [default: in data/]")
 @device_option
-def train_encoder(checkpoint: str | None, steps: int | None, batch: int | None, seed: int, out: Path | None,
+def train_encoder(checkpoint: str | None, steps: int | None, batch: int, seed: int, out: Path | None,
                   device: str | None) -> None:
     """Train an encoder, from which `project` begins nearer to the scan; no real scan is needed."""
     from stylegan_oct.features.detector import load_detector

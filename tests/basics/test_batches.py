@@ -50,7 +50,7 @@ def test_a_batch_stays_within_the_limits_and_is_a_power_of_two(side: int) -> Non
 
 def test_the_sizes_of_the_presets() -> None:
     assert [at_once(WIDE[side], CPU) for side in (64, 256, 512)] == [16, 4, 1]
-    assert [at_once(WIDE[side], CPU, "learn") for side in (64, 256, 512)] == [16, 4, 1]
+    assert [at_once(WIDE[side], CPU, "learn") for side in (64, 256, 512)] == [8, 2, 1]
     assert [steady(WIDE[side], CPU) for side in (64, 256, 512)] == [8, 4, 1]
     assert [seen_at_once(side, CPU) for side in (64, 256, 512)] == [32, 16, 4]
     assert at_once(NARROW[256], CPU) == 16

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from stylegan_oct.features.detector import load_detector
 from stylegan_oct.latent.library import Library, write_library
-from stylegan_oct.latent.projection.encoder import load_encoder, save_encoder, train_encoder
+from stylegan_oct.latent.projection import encoder as encoders
 from stylegan_oct.latent.projection.starts import LibraryStarts
 from stylegan_oct.model import OctGenerator
 from stylegan_oct.networks.synthesis import SynthesisNetwork
@@ -75,9 +75,18 @@ def test_a_generator_says_what_a_picture_takes(folder: Path) -> None:
 @pytest.mark.parametrize("resolution", [32, 128])
 def test_an_encoder_looks_at_pictures_of_any_size(resolution: int, tmp_path: Path) -> None:
     G, detector = write_generator(tmp_path, resolution=resolution), load_detector("lite0")
-    encoder, distances = train_encoder(G, detector, steps=1, batch=1)
+    encoder, distances = encoders.train_encoder(G, detector, steps=1, batch=1)
     assert len(distances) == 1
-    save_encoder(tmp_path / "encoder.safetensors", encoder, G)
-    again = load_encoder(tmp_path / "encoder.safetensors", G, detector)
+    encoders.save_encoder(tmp_path / "encoder.safetensors", encoder, G)
+    again = encoders.load_encoder(tmp_path / "encoder.safetensors", G, detector)
     pixels, labels = torch.zeros(2, 1, resolution, resolution, dtype=torch.uint8), torch.tensor([0, 1])
     torch.testing.assert_close(again(pixels, labels), encoder(pixels, labels))
+
+
+def test_a_step_of_the_encoder_is_the_same_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    G, detector = write_generator(tmp_path), load_detector("lite0")
+    found = []
+    for pieces in (4, 1):
+        monkeypatch.setattr(encoders, "at_once", lambda *_, pieces=pieces: pieces)
+        found.append(encoders.train_encoder(G, detector, steps=2, batch=4)[1])
+    assert found[0] == pytest.approx(found[1], rel=1e-3)

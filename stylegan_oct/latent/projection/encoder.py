@@ -30,6 +30,7 @@ GRID = 4           # positions along an axis that are kept of each tap
 TAPS = 3           # deepest taps that it sees
 THUMBNAIL = 16     # pixels of the picture itself that it sees too
 STEPS = 2000       # of the training, where each takes little time
+BATCH = 16         # samples in a step
 LR = 5e-4
 PRIOR = 0.01       # weight of the mean square of whitened w
 
@@ -83,7 +84,7 @@ class Encoder(nn.Module):
         return space.to_w(self.whitened(pixels, labels)[:, None], labels.to(self.means.device))[:, 0]
 
 
-def train_encoder(G: OctGenerator, detector: Detector, *, steps: int, batch: int | None = None, seed: int = 0,
+def train_encoder(G: OctGenerator, detector: Detector, *, steps: int, batch: int = BATCH, seed: int = 0,
                   progress: Progress = lambda _: None) -> tuple[Encoder, list[float]]:
     """Return an encoder of a generator, and the distance at each step.
 
@@ -91,35 +92,43 @@ def train_encoder(G: OctGenerator, detector: Detector, *, steps: int, batch: int
         G: whose samples are learned from, new ones at every step.
         detector: that the encoder sees through, and that its guesses are judged by.
         steps: of Adam.
-        batch: samples in a step; None: as many as serve.
+        batch: samples in a step; their gradients are gathered in pieces that memory has room for.
         seed: of weights and samples.
         progress: called with the number of steps done.
     """
     random = torch.Generator().manual_seed(seed)
-    batch = at_once(G.layers, G.device, "learn", asked=batch)
+    size = min(batch, at_once(G.layers, G.device, "learn"))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         encoder = _untrained(G, detector, fit_class_space(G)).to(G.device)
     perceptual = PerceptualDistance(detector)
     optimizer = torch.optim.Adam(encoder.parameters(), LR)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LR, total_steps=steps + 1, pct_start=0.1)
-    which, distances = torch.arange(batch, device=G.device), []
+    distances = []
     for step in range(steps):
         labels = torch.randint(max(len(G.info.classes), 1), (batch,), generator=random)
         z = torch.randn(batch, G.network.z_dim, generator=random)
-        with torch.no_grad():
-            pixels = to_uint8(G(z, labels if G.info.classes else None))
-        v = encoder.whitened(pixels, labels)
-        space = ClassSpace(encoder.means, encoder.bases, encoder.spreads)
-        images = G.synthesize(space.to_w(v[:, None], labels.to(G.device))[:, 0])
-        distance = Objective(perceptual, pixels)(images, which).mean()
         optimizer.zero_grad()
-        (distance + PRIOR * v.square().mean()).backward()  # type: ignore[no-untyped-call]
+        distance = sum(_learn(G, encoder, perceptual, *part, share=len(part[0]) / batch)
+                       for part in zip(torch.split(z, size), torch.split(labels, size), strict=True))
         optimizer.step()
         schedule.step()
-        distances.append(distance.item())
+        distances.append(distance)
         progress(step + 1)
     return encoder.eval().requires_grad_(False), distances
+
+
+def _learn(G: OctGenerator, encoder: Encoder, perceptual: PerceptualDistance, z: Tensor, labels: Tensor, *,
+           share: float) -> float:
+    """Add the gradients of some samples, `share` of a step, to the encoder's; return their share of the distance."""
+    with torch.no_grad():
+        pixels = to_uint8(G(z, labels if G.info.classes else None))
+    v = encoder.whitened(pixels, labels)
+    space = ClassSpace(encoder.means, encoder.bases, encoder.spreads)
+    images = G.synthesize(space.to_w(v[:, None], labels.to(G.device))[:, 0])
+    distance = share * Objective(perceptual, pixels)(images, torch.arange(len(z), device=G.device)).mean()
+    (distance + share * PRIOR * v.square().mean()).backward()  # type: ignore[no-untyped-call]
+    return distance.item()
 
 
 def save_encoder(path: Path, encoder: Encoder, G: OctGenerator) -> None:
