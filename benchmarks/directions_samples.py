@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dnnlib.progress import progress_bar
+from stylegan_oct.batches import at_once
 from stylegan_oct.latent.biomarkers.measure import NAMES
 from stylegan_oct.latent.directions.effects import correlation
 from stylegan_oct.latent.directions.population import draw_ws, measuring_processes, pictures_of
-from stylegan_oct.latent.directions.search import FIT, FRESH, MIN_VALID, usual_counts
+from stylegan_oct.latent.directions.search import FIT, FRESH, MIN_VALID
 from stylegan_oct.latent.directions.supervised import fit_readout
 from stylegan_oct.model import load_generator
 
@@ -70,7 +71,7 @@ def main() -> None:
         for stream, count in ((FIT, args.fit), (FRESH, args.samples)):
             ws = draw_ws(G, (args.label,), count, seed=0, stream=stream).ws
             with progress_bar("measuring", count) as update:
-                found += [ws[:, 0], measure(pictures_of(G, ws, batch=usual_counts(G.info.resolution).batch), update)]
+                found += [ws[:, 0], measure(pictures_of(G, ws, batch=at_once(G.layers, G.device)), update)]
     show(*found)  # type: ignore[arg-type]
 
 

@@ -8,11 +8,11 @@ import click
 from dnnlib.progress import progress_bar
 from stylegan_oct import limits
 from tools._options import (
-    BATCH,
     LAYERS,
     PATH,
     TEXT,
     Whole,
+    batch_option,
     checkpoint_option,
     device_option,
     json_option,
@@ -53,7 +53,7 @@ Examples:
 @out_option("out/directions")
 @click.option("--beside", is_flag=True,
               help="Write beside the generator, within the class or each, instead of --out.")
-@click.option("--batch", type=BATCH, help="Pictures at once. [default: 32, above 128 px 8]")
+@batch_option
 @device_option
 @json_option
 @click.pass_context
@@ -62,6 +62,7 @@ def directions(ctx: click.Context, checkpoint: str | None, class_name: str | Non
                fit_samples: int | None, samples: int | None, oracle: Path | None, psi: float, seed: int, out: Path,
                beside: bool, batch: int | None, device: str | None, as_json: bool) -> None:
     """Find directions, with names and without, and measure what each does. Ctrl-C keeps the samples moved so far."""
+    from stylegan_oct.batches import at_once
     from stylegan_oct.features.detector import load_detector
     from stylegan_oct.features.perceptual import PerceptualDistance
     from stylegan_oct.latent.directions.effects import measure_effects, oracle_for, pictures_to_measure
@@ -81,18 +82,21 @@ def directions(ctx: click.Context, checkpoint: str | None, class_name: str | Non
     G = load_generator(checkpoint, device=init_world(device).device)
     judge = oracle_for(G, oracle)
     usual = usual_counts(G.info.resolution)
-    moved, batch = samples or usual.moved, batch or usual.batch
+    moved = samples or usual.moved
     perceptual = PerceptualDistance(load_detector(device=G.device))
+    size = at_once(G.layers, G.device, asked=batch)
     with measuring_processes() as measure:
         for name in classes_beside(G, class_name) if beside else (class_name,):
             search = Search(class_name=name, methods=methods or METHODS,  # type: ignore[arg-type]
                             layers=layers, components=components, samples=fit_samples or usual.fit,
                             orthogonal_to=orthogonal_to, psi=psi, seed=seed)
-            with progress_bar("finding", samples_to_measure(G, search)) as update:
-                found = find_directions(G, search, batch=batch, measure=measure, progress=update)
-            with progress_bar("measuring", pictures_to_measure(G, found, moved, name)) as update:
+            with progress_bar("finding", samples_to_measure(G, search),
+                              shorter="--fit-samples makes it shorter") as update:
+                found = find_directions(G, search, batch=size, measure=measure, progress=update)
+            with progress_bar("measuring", pictures_to_measure(G, found, moved, name),
+                              shorter="--samples makes it shorter") as update:
                 effects = measure_effects(G, found, perceptual, samples=moved, class_name=name, oracle=judge, psi=psi,
-                                          seed=seed, batch=batch, measure=measure, progress=update)
+                                          seed=seed, batch=size, measure=measure, progress=update)
             complete = bool(effects) and effects[0].samples >= moved
             if not beside:
                 write_report(out, G, search, found, effects)

@@ -88,6 +88,11 @@ def earlier(out: Path, plan: Plan) -> Record | None:
     return record
 
 
+def is_begun(out: Path) -> bool:
+    """Return whether there is an export, complete or not."""
+    return (out / RECORD).is_file()
+
+
 def is_complete(out: Path) -> bool:
     """Return whether an export is complete."""
     return (out / SUMS).is_file()

@@ -13,6 +13,7 @@ import torch
 from dnnlib.errors import ConfigError, DataError
 from dnnlib.files import sha256_of
 from dnnlib.stored import brief, is_inside, is_line
+from stylegan_oct.batches import at_once, steady
 from stylegan_oct.export.draw import draw_pixels, to_picture
 from stylegan_oct.export.folder import is_complete, read_record
 from stylegan_oct.export.hashes import SUMS
@@ -146,13 +147,21 @@ def _check_pictures(rows: Sequence[Row], hashes: Mapping[str, str], stored: Stor
             verdict.wrong.append(f"{name}: not the picture that the manifest describes")
 
 
+def _company(G: OctGenerator, plan: Plan, seed: int) -> list[int]:
+    """Return the seeds that were drawn together with one; fewer where memory has no room for all, as after a GPU."""
+    seeds = plan.batch_of(seed)
+    size = min(plan.batch, max(at_once(G.layers, G.device), steady(G.layers, G.device)))
+    begin = seeds.index(seed) // size * size
+    return seeds[begin:begin + size]
+
+
 def _draw_again(G: OctGenerator, plan: Plan, rows: Sequence[Row], stored: Stored, verdict: Verdict,
                 progress: Progress) -> None:
     """Draw pictures in the company in which they were drawn, and compare their hashes."""
     marker = Marker(corner=plan.corner_mark)
     for number, row in enumerate(rows):
         progress(number, len(rows), "drawing again")
-        seeds = plan.batch_of(int(row["seed"]))
+        seeds = _company(G, plan, int(row["seed"]))
         pixels = draw_pixels(G, seeds, int(row["label_id"]), plan.psi)[seeds.index(int(row["seed"]))]
         again = marker.pixels(to_picture(pixels))
         if hashlib.sha256(again.tobytes()).hexdigest() == row["pixels_sha256"]:

@@ -140,7 +140,7 @@ def _look(ground: Ground, names: Sequence[str]) -> None:
     for identity, found in observers.items():
         if found:
             observe(pictures[identity], list(found.values()), ground.cache, world=ground.world,
-                    batch=ground.settings.batch, progress=ground.telling("drawing samples"))
+                    batch=ground.batch, progress=ground.telling("drawing samples"))
 
 
 def _measure(ground: Ground, name: str) -> Part:

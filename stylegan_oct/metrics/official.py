@@ -19,6 +19,7 @@ from torch.nn.functional import interpolate
 
 from dnnlib.errors import CheckpointError, ConfigError
 from dnnlib.text import suggest
+from stylegan_oct.batches import seen_at_once
 from stylegan_oct.features.detector import as_rgb, checked_sha256, find_weights, load_detector
 from stylegan_oct.features.inception import InceptionDetector
 from stylegan_oct.metrics.frechet import frechet_of_moments
@@ -70,7 +71,7 @@ def measure_official(G: OctGenerator, real: Pictures, *, cache: Path, fake_cache
         if name not in OFFICIAL:
             raise ConfigError(f"There is no official metric {name!r}.{suggest(name, OFFICIAL)}")
     labels = draw_labels(real, seed)
-    fake = DrawnPictures(G, labels, seed=seed)
+    fake = DrawnPictures(G, labels, seed=seed, batch=batch)
 
     def look(observer: Observer) -> tuple[Rows, Rows]:
         rows = [observe(pictures, [observer], folder, world=world, batch=batch, progress=progress)[observer.identity]
@@ -81,7 +82,7 @@ def measure_official(G: OctGenerator, real: Pictures, *, cache: Path, fake_cache
         return _by_inception(wanted, OfficialInception.load(inception, G.device), look, world, seed)
 
     def vgg16_metrics(wanted: Sequence[str]) -> list[Value]:
-        return _by_vgg16(wanted, OfficialVgg16.load(vgg16, G.device), look, G, labels, world, seed, progress)
+        return _by_vgg16(wanted, OfficialVgg16.load(vgg16, G.device), look, G, labels, world, seed, batch, progress)
 
     values: list[Value] = []
     for names, measure in ((OFFICIAL[:2], inception_metrics), (OFFICIAL[2:], vgg16_metrics)):
@@ -119,7 +120,8 @@ def _by_inception(wanted: Sequence[str], observer: "OfficialInception", look: Ca
 
 
 def _by_vgg16(wanted: Sequence[str], observer: "OfficialVgg16", look: Callable[[Observer], tuple[Rows, Rows]],
-              G: OctGenerator, labels: NDArray[np.int64], world: World, seed: int, progress: Progress) -> list[Value]:
+              G: OctGenerator, labels: NDArray[np.int64], world: World, seed: int, batch: int,
+              progress: Progress) -> list[Value]:
     values = []
     if "pr50k3_full" in wanted:
         real, fake = look(observer)
@@ -130,7 +132,7 @@ def _by_vgg16(wanted: Sequence[str], observer: "OfficialVgg16", look: Callable[[
                    for metric, share in zip(_parts("pr50k3_full"), (found.precision, found.recall), strict=True)]
     if "ppl2_wend" in wanted:
         lengths = path_lengths(G, observer.lpips, labels, space="w", sampling="end", noise_mode="random", seed=seed,
-                               world=world, progress=progress)
+                               batch=batch, world=world, progress=progress)
         values.append(Value(metric="ppl2_wend", value=trimmed_mean(lengths), n=len(lengths), better="lower", seed=seed,
                             detector=observer.identity, resize=f"averaged down to {LARGEST} px where larger"))
     return values
@@ -160,7 +162,7 @@ class OfficialInception:
     def __call__(self, pixels: Tensor) -> Tensor:
         """As in `Observer`."""
         found = []
-        for part in torch.split(pixels, 32):
+        for part in torch.split(pixels, seen_at_once(299, self._detector.device)):
             images = resize_as_tensorflow(part.to(self._detector.device).float(), 299)
             found.append(self._detector.pool((images - 128) / 128).cpu())
         return torch.cat(found)
@@ -219,7 +221,7 @@ class OfficialVgg16:
     def __call__(self, pixels: Tensor) -> Tensor:
         """As in `Observer`."""
         return torch.cat([self._program(as_rgb(part.to(self._device)), return_features=True).float().cpu()
-                          for part in torch.split(pixels, 32)])
+                          for part in torch.split(pixels, seen_at_once(pixels.shape[-1], self._device))])
 
     def lpips(self, images: Tensor) -> Tensor:
         """Return features [N, F] of images in [-1, 1] whose squared differences sum to LPIPS."""

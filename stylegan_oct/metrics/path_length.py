@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from stylegan_oct.batches import at_once
 from stylegan_oct.features.detector import Detector, resize
 from stylegan_oct.features.perceptual import PerceptualDistance
 from stylegan_oct.metrics.observe import Progress, resize_rule
@@ -32,7 +33,7 @@ RESAMPLES = 500  # of the bootstrap
 
 
 def measure_path_lengths(G: OctGenerator, labels: NDArray[np.int64], detectors: Sequence[Detector], *,
-                         psi: float = 1.0, seed: int = 0, batch: int = 16, world: World = World(),  # noqa: B008
+                         psi: float = 1.0, seed: int = 0, batch: int | None = None, world: World = World(),  # noqa: B008
                          progress: Progress = lambda *_: None) -> list[Value]:
     """Return `ppl_z_...` and `ppl_w_...` of every detector: over the whole way, overall, then by class.
 
@@ -42,7 +43,7 @@ def measure_path_lengths(G: OctGenerator, labels: NDArray[np.int64], detectors: 
         detectors: whose perceptual distance is taken, see `PerceptualDistance`.
         psi: truncation.
         seed: of the first latent; a way uses two seeds.
-        batch: ways at once.
+        batch: ways at once; None: as many as serve.
         world: the processes that share the work; all return the same.
         progress: called with the number of ways done, and of all.
     """
@@ -66,7 +67,7 @@ def measure_path_lengths(G: OctGenerator, labels: NDArray[np.int64], detectors: 
 
 def path_lengths(G: OctGenerator, features: Features, labels: NDArray[np.int64], *, space: Space,
                  sampling: Literal["full", "end"] = "full", epsilon: float = EPSILON, psi: float = 1.0, seed: int = 0,
-                 noise_mode: Literal["const", "random"] = "const", batch: int = 16,
+                 noise_mode: Literal["const", "random"] = "const", batch: int | None = None,
                  world: World = World(), progress: Progress = lambda *_: None) -> Lengths:  # noqa: B008
     """Return the squared length of each way per unit of way, float64 [N].
 
@@ -80,12 +81,13 @@ def path_lengths(G: OctGenerator, features: Features, labels: NDArray[np.int64],
         psi: truncation.
         seed: of the first latent; the way i goes from seed + 2 i to the next.
         noise_mode: the fixed speckle, or new speckle for each way, the same at both ends of a step.
-        batch: ways at once.
+        batch: ways at once; None: as many as serve.
         world: the processes that share the work; all return the same.
         progress: called with the number of ways done, and of all.
     """
     places = np.random.default_rng(seed).random(len(labels)) * (sampling == "full")
     lengths = torch.zeros(len(labels), dtype=torch.float64)
+    batch = at_once(G.layers, G.device, asked=batch)
     for begin in range(0, len(labels), batch)[world.rank::world.size]:
         rows = np.arange(begin, min(begin + batch, len(labels)))
         kinds = labels[rows].tolist() if G.info.classes else None

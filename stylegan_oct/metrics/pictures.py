@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from stylegan_oct.batches import at_once
 from stylegan_oct.data.archive import Archive
 from stylegan_oct.model import OctGenerator
 from torch_utils.images import to_uint8
@@ -79,9 +80,12 @@ class DrawnPictures:
         labels: class of each picture, int64 [N]; zeros without classes.
         seed: of the first picture; the next has the next.
         psi: truncation towards the mean of the class.
+        batch: pictures drawn at once; None: as many as serve.
     """
 
-    def __init__(self, G: OctGenerator, labels: NDArray[np.int64], *, seed: int = 0, psi: float = 1.0) -> None:
+    def __init__(self, G: OctGenerator, labels: NDArray[np.int64], *, seed: int = 0, psi: float = 1.0,
+                 batch: int | None = None) -> None:
+        self._batch = at_once(G.layers, G.device, asked=batch)
         self._G, self.labels, self.seed, self.psi = G, labels, seed, psi
         self.classes = tuple(G.info.classes)
         self.groups = np.arange(len(labels))
@@ -93,10 +97,13 @@ class DrawnPictures:
 
     def read(self, rows: Sequence[int]) -> Tensor:
         """As in `Pictures`."""
+        parts = [rows[begin:begin + self._batch] for begin in range(0, len(rows), self._batch)]
+        return torch.cat([self._draw(part) for part in parts])
+
+    @torch.inference_mode()
+    def _draw(self, rows: Sequence[int]) -> Tensor:
         kinds = [int(self.labels[row]) for row in rows] if self.classes else None
-        with torch.inference_mode():
-            images = self._G(self._G.z([self.seed + row for row in rows]), kinds, psi=self.psi)
-        return to_uint8(images).cpu()
+        return to_uint8(self._G(self._G.z([self.seed + row for row in rows]), kinds, psi=self.psi)).cpu()
 
 
 class SomePictures:

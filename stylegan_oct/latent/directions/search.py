@@ -65,12 +65,11 @@ class Counts:
 
     fit: int       # to find directions with
     moved: int     # to measure what they do
-    batch: int     # pictures at once
 
 
 def usual_counts(resolution: int) -> Counts:
     """Return counts that take a few minutes on two cores; docs/directions.md tells how steady directions are then."""
-    return Counts(2000, 150, 32) if resolution <= FINE else Counts(1000, 60, 8)
+    return Counts(2000, 150) if resolution <= FINE else Counts(1000, 60)
 
 
 def find_directions(G: OctGenerator, search: Search, *, batch: int = 32, measure: Measure = measure_here,
