@@ -21,11 +21,11 @@ from stylegan_oct.data.privacy import Key
 from stylegan_oct.data.sources import FolderFiles, Scan
 from stylegan_oct.data.work import WorkFolder, preprocess_all, thumbnails_of
 from stylegan_oct.describe import describe
-from stylegan_oct.export import folder as exported
 from stylegan_oct.export.export import export
+from stylegan_oct.export.folder import folder as exported
+from stylegan_oct.export.folder.verify import verify
 from stylegan_oct.export.layouts import read_parts
 from stylegan_oct.export.prepare import Settings
-from stylegan_oct.export.verify import verify
 from stylegan_oct.features.copies import CopyInfo, CopyNetwork, save_copies
 from stylegan_oct.features.detector import Detector, load_detector
 from stylegan_oct.features.oct import OctInfo, OctNetwork, save_oct
@@ -43,12 +43,22 @@ from stylegan_oct.latent.projection.encoder import Encoder, load_encoder, save_e
 from stylegan_oct.latent.projection.engine import Engine, draw_codes
 from stylegan_oct.latent.projection.projector import ProjectConfig
 from stylegan_oct.latent.projection.run import summary_lines
-from stylegan_oct.metrics.compare import compare
-from stylegan_oct.metrics.observe import observe
-from stylegan_oct.metrics.page import part_plots
-from stylegan_oct.metrics.pictures import ArchivePictures
-from stylegan_oct.metrics.report import Part, Reference, Report, Seer, Split, Subject, encode, read_report, write_report
-from stylegan_oct.metrics.values import Value
+from stylegan_oct.metrics.observers.observe import observe
+from stylegan_oct.metrics.observers.pictures import ArchivePictures
+from stylegan_oct.metrics.report.compare import compare
+from stylegan_oct.metrics.report.page import part_plots
+from stylegan_oct.metrics.report.report import (
+    Part,
+    Reference,
+    Report,
+    Seer,
+    Split,
+    Subject,
+    encode,
+    read_report,
+    write_report,
+)
+from stylegan_oct.metrics.statistics.values import Value
 from stylegan_oct.model import OctGenerator, find_generator, load_generator, run_config, training_archive
 from stylegan_oct.presets import PRESETS, adapted_to
 from stylegan_oct.training import launch
@@ -345,7 +355,7 @@ def _exports(folder: Path, run: RunDir, G: OctGenerator) -> list[Victim]:
 
 
 def _row(G: OctGenerator) -> str:
-    from stylegan_oct.export.manifest import Item
+    from stylegan_oct.export.description.manifest import Item
 
     item = Item(class_name="CNV", label_id=0, split="train", seed=0, psi=1.0, noise="const", nimg=0, resolution=SIDE,
                 checkpoint_sha256=G.info.sha256, um_per_px_x=1.0, um_per_px_z=None, oracle_probabilities={"CNV": 1.0},

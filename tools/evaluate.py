@@ -62,11 +62,11 @@ def evaluate(checkpoint: str | None, data: Path | None, out: Path, detectors: tu
              show_scans: bool, seed: int, batch: int | None, compare: tuple[Path, Path] | None, against: str | None,
              as_json: bool, device: str | None) -> None:
     """Measure a generator, and write report.json and report.html: each number beside what real scans reach."""
-    from stylegan_oct.metrics import compare as comparing
     from stylegan_oct.metrics import evaluate as evaluation
     from stylegan_oct.metrics.ground import USUAL_DETECTORS, Ground, Settings, choose_archive, parse_weights
-    from stylegan_oct.metrics.lines import report_lines
-    from stylegan_oct.metrics.report import PARTS, encode, read_report
+    from stylegan_oct.metrics.report import compare as comparing
+    from stylegan_oct.metrics.report.lines import report_lines
+    from stylegan_oct.metrics.report.report import PARTS, encode, read_report
     from stylegan_oct.model import load_generator
     from torch_utils.distributed import init_world
 

@@ -93,7 +93,7 @@ def export(ctx: click.Context, /, verify: Path | None, count: int, as_json: bool
     """Export samples with manifest, marks, hashes and a card; what the class oracle puts elsewhere is rejected."""
     from stylegan_oct.export import export as exporting
     from stylegan_oct.export import report
-    from stylegan_oct.export import verify as verifying
+    from stylegan_oct.export.folder import verify as verifying
     from stylegan_oct.export.prepare import Settings
     from torch_utils.distributed import init_world
 

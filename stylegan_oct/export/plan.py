@@ -19,7 +19,7 @@ from dnnlib.errors import ConfigError
 from dnnlib.text import suggest
 from stylegan_oct import limits
 from stylegan_oct.data.archive import SPLITS, Archive
-from stylegan_oct.export.rules import Rule
+from stylegan_oct.export.drawing.rules import Rule
 
 PART = 100                # pictures of the largest class
 RESERVED = 100            # seeds for each picture of a part: the most that can be tried

@@ -13,25 +13,25 @@ from stylegan_oct.batches import steady
 from stylegan_oct.data.archive import SPLITS, Archive
 from stylegan_oct.data.privacy import Key
 from stylegan_oct.data.splits import parse_fractions
-from stylegan_oct.export import folder
-from stylegan_oct.export.card import Facts
-from stylegan_oct.export.clock import Clock
-from stylegan_oct.export.draw import TRIES, Artist
-from stylegan_oct.export.folder import Record
+from stylegan_oct.export.description.card import Facts
+from stylegan_oct.export.description.manifest import NO_PARQUET, Collection, has_parquet
+from stylegan_oct.export.drawing.clock import Clock
+from stylegan_oct.export.drawing.draw import TRIES, Artist
+from stylegan_oct.export.drawing.measuring import Measure, measure_here
+from stylegan_oct.export.drawing.rules import Rule, parse_rule
+from stylegan_oct.export.drawing.select import Selection
+from stylegan_oct.export.drawing.teacher import Teacher, parse_input
+from stylegan_oct.export.folder import folder
+from stylegan_oct.export.folder.folder import Record
 from stylegan_oct.export.layouts import make_layout
-from stylegan_oct.export.manifest import NO_PARQUET, Collection, has_parquet
-from stylegan_oct.export.measuring import Measure, measure_here
 from stylegan_oct.export.plan import Plan, counts_like, parse_counts
 from stylegan_oct.export.review import find_review
-from stylegan_oct.export.rules import Rule, parse_rule
-from stylegan_oct.export.select import Selection
-from stylegan_oct.export.teacher import Teacher, parse_input
 from stylegan_oct.features.detector import load_detector
 from stylegan_oct.features.oct import OctDetector
 from stylegan_oct.latent.intake import pixel_size
 from stylegan_oct.limits import check_fields
-from stylegan_oct.metrics.memorisation import CopyJudge, open_judge
-from stylegan_oct.metrics.report import Report
+from stylegan_oct.metrics.memorisation.measure import CopyJudge, open_judge
+from stylegan_oct.metrics.report.report import Report
 from stylegan_oct.model import OctGenerator, load_generator, weights_beside
 
 PER_CLASS = 50

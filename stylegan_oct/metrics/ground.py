@@ -17,10 +17,10 @@ from stylegan_oct.data.prepare import LARGE, prepare_archive
 from stylegan_oct.features.detector import DETECTORS, Detector, load_detector
 from stylegan_oct.features.oct import OctDetector
 from stylegan_oct.limits import check_fields
-from stylegan_oct.metrics.memorisation import CopyJudge, open_judge
-from stylegan_oct.metrics.pictures import ArchivePictures, DrawnPictures, spread_labels
-from stylegan_oct.metrics.report import PARTS, Reference, Seer, Split, Subject
-from stylegan_oct.metrics.usefulness import UsefulnessSettings
+from stylegan_oct.metrics.memorisation.measure import CopyJudge, open_judge
+from stylegan_oct.metrics.observers.pictures import ArchivePictures, DrawnPictures, spread_labels
+from stylegan_oct.metrics.report.report import PARTS, Reference, Seer, Split, Subject
+from stylegan_oct.metrics.usefulness.measure import UsefulnessSettings
 from stylegan_oct.model import OctGenerator, training_archive, weights_beside
 from torch_utils.distributed import World
 

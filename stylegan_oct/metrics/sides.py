@@ -9,16 +9,16 @@ from numpy.typing import NDArray
 
 from dnnlib.errors import DataError
 from stylegan_oct.batches import usual_count
-from stylegan_oct.metrics.consistency import consistency_observers, measure_consistency
-from stylegan_oct.metrics.fidelity import measure_fidelity
+from stylegan_oct.metrics.consistency.measure import consistency_observers, measure_consistency
+from stylegan_oct.metrics.distances.fidelity import measure_fidelity
+from stylegan_oct.metrics.distances.official import measure_official
+from stylegan_oct.metrics.distances.path_length import measure_path_lengths
 from stylegan_oct.metrics.ground import Ground
-from stylegan_oct.metrics.memorisation import measure_memorisation
-from stylegan_oct.metrics.observe import Embedding, Observer
-from stylegan_oct.metrics.official import measure_official
-from stylegan_oct.metrics.path_length import measure_path_lengths
-from stylegan_oct.metrics.pictures import Pictures, some_of_each
-from stylegan_oct.metrics.report import Part, encode
-from stylegan_oct.metrics.usefulness import BAR, measure_usefulness, usefulness_observers
+from stylegan_oct.metrics.memorisation.measure import measure_memorisation
+from stylegan_oct.metrics.observers.observe import Embedding, Observer
+from stylegan_oct.metrics.observers.pictures import Pictures, some_of_each
+from stylegan_oct.metrics.report.report import Part, encode
+from stylegan_oct.metrics.usefulness.measure import BAR, measure_usefulness, usefulness_observers
 
 WAYS = 600    # of the path lengths, where a picture takes little time
 PERCEPTUAL = ("lite0", "vgg16-lpips")   # networks whose distances follow what people see

@@ -25,12 +25,18 @@ from dnnlib.stored import brief, is_inside, read_json
 from dnnlib.text import suggest
 from stylegan_oct.config import TrainConfig
 from stylegan_oct.features.detector import DETECTORS, Detector, load_detector
-from stylegan_oct.metrics.fidelity import METRICS, measure_fidelity
-from stylegan_oct.metrics.kernel import Draws, kernel_distance
-from stylegan_oct.metrics.observe import Embedding, observe
-from stylegan_oct.metrics.pictures import ArchivePictures, DrawnPictures, Pictures, some_of_each, spread_labels
-from stylegan_oct.metrics.report import encode
-from stylegan_oct.metrics.values import Value
+from stylegan_oct.metrics.distances.fidelity import METRICS, measure_fidelity
+from stylegan_oct.metrics.distances.kernel import Draws, kernel_distance
+from stylegan_oct.metrics.observers.observe import Embedding, observe
+from stylegan_oct.metrics.observers.pictures import (
+    ArchivePictures,
+    DrawnPictures,
+    Pictures,
+    some_of_each,
+    spread_labels,
+)
+from stylegan_oct.metrics.report.report import encode
+from stylegan_oct.metrics.statistics.values import Value
 from stylegan_oct.model import OctGenerator
 from torch_utils.checkpoint import is_complete
 

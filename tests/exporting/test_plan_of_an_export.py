@@ -12,8 +12,8 @@ from tiny import write_archive
 
 from dnnlib.config import from_dict, to_dict
 from dnnlib.errors import ConfigError, DataError
+from stylegan_oct.export.drawing.rules import Rule, parse_rule
 from stylegan_oct.export.plan import PART, Plan, counts_like, parse_counts, share_out
-from stylegan_oct.export.rules import Rule, parse_rule
 
 CLASSES = ("CNV", "DME", "DRUSEN", "NORMAL")
 

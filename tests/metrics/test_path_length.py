@@ -11,7 +11,13 @@ from stored_pictures import FieldsDetector
 from torch import Tensor
 
 from stylegan_oct.batches import Layers
-from stylegan_oct.metrics.path_length import interval_of, measure_path_lengths, path_lengths, slerp, trimmed_mean
+from stylegan_oct.metrics.distances.path_length import (
+    interval_of,
+    measure_path_lengths,
+    path_lengths,
+    slerp,
+    trimmed_mean,
+)
 
 
 @dataclass

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from dnnlib.errors import DataError
 from dnnlib.files import atomic_write
-from stylegan_oct.export.manifest import Item, Rows, Samples
+from stylegan_oct.export.description.manifest import Item, Rows, Samples
 
 PARTS = ".parts"   # folder for what is needed only until an export is complete
 ROWS = ".jsonl"
