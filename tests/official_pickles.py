@@ -1,4 +1,4 @@
-"""Pickles in the form of the official programs, written from networks of ours by classes made for it."""
+"""Networks, and pickles of them in the form of the official programs, written by classes made for it."""
 
 import collections
 import contextlib
@@ -7,10 +7,15 @@ import sys
 import types
 
 import numpy as np
+import torch
 from torch import nn
+
+from stylegan_oct.networks.discriminator import Discriminator
+from stylegan_oct.networks.generator import Generator
 
 SOURCE = "raise SystemExit('the source text of a network was run')"
 NOT_OFFICIAL = {"w_avg_class", "resample_taps"}
+SIZES = {"img_resolution": 32, "channel_base": 256, "channel_max": 16, "img_channels": 1, "c_dim": 3}
 
 
 class EasyDict(dict):
@@ -68,3 +73,16 @@ def official_pickle(networks: dict[str, nn.Module], *, protocol: int = 4, **chan
                "augment_pipe": None}
     with official_names():
         return pickle.dumps(content, protocol=protocol)
+
+
+def networks(**options):
+    torch.manual_seed(0)
+    G = Generator(z_dim=6, w_dim=8, mapping_layers=3, **{**SIZES, **options})
+    D = Discriminator(mapping_layers=2, mbstd_group_size=2, **{**SIZES, **options})
+    for name, buffer in G.named_buffers():
+        if name.endswith("noise_const"):
+            buffer.normal_()
+    for name, parameter in G.named_parameters():
+        if name.endswith("noise_strength"):
+            parameter.data.fill_(0.1)
+    return {"G": G, "D": D, "G_ema": G}

@@ -4,7 +4,6 @@ import logging
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -229,12 +228,11 @@ def test_the_time_left_counts_the_stages_to_come() -> None:
     assert stage_at(stages, first) is stages[0] and stage_at(stages, first + 8) is stages[1]
 
 
-def test_the_line_of_a_stage_foretells_all_stages(capsys: pytest.CaptureFixture[str],
-                                                  monkeypatch: pytest.MonkeyPatch) -> None:
-    times = iter([0.0, 10.0])
-    monkeypatch.setattr(time, "monotonic", lambda: next(times))
+def test_the_line_of_a_stage_foretells_all_stages(capsys: pytest.CaptureFixture[str]) -> None:
+    now = 0.0
     stages = preset("demo256").stages()
-    bar = Bar(stages, [1.0, 2.0, 4.0], stages[0].total_nimg, Console(width=200))
+    bar = Bar(stages, [1.0, 2.0, 4.0], stages[0].total_nimg, Console(width=200), clock=lambda: now)
+    now = 10.0
     bar.tick(stages[0].total_nimg + 200, "")  # 20 images a second at 128 px, so 10 at 256 px
     images = [stages[1].total_nimg - stages[0].total_nimg - 200, stages[2].total_nimg - stages[1].total_nimg]
     left = format_seconds(images[0] / 20 + images[1] / 10)

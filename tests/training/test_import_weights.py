@@ -5,14 +5,13 @@ import json
 import pytest
 import torch
 from click.testing import CliRunner
+from official_pickles import networks, official_pickle
+from tiny import tiny_config, train, write_archive
 
 from dnnlib.errors import CheckpointError, ConfigError
 from stylegan_oct.model import load_generator
 from stylegan_oct.networks.legacy import from_official
 from stylegan_oct.training.official import import_weights
-from tests.networks.test_official import networks
-from tests.official_pickles import official_pickle
-from tests.tiny import tiny_config, train, write_archive
 from tools.__main__ import main
 from torch_utils.checkpoint import read_tensors
 

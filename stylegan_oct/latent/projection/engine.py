@@ -8,7 +8,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from dnnlib.errors import ConfigError
 from stylegan_oct.batches import at_once
 from stylegan_oct.features.detector import Detector
 from stylegan_oct.features.perceptual import PerceptualDistance
@@ -145,8 +144,6 @@ def configure(preset: ProjectConfig, *, space: Literal["w", "w+", "pti"] | None,
     Raises:
         ConfigError: the values make no sense.
     """
-    if steps is not None and steps < 1:
-        raise ConfigError(f"A projection takes at least 1 step; got {steps}.")
     config = replace(preset, steps=steps or preset.steps)
     if space is not None:
         config = replace(config, space="w+" if space == "w+" else "w")   # the pivot is in w, as in the paper

@@ -6,30 +6,13 @@ import random
 
 import pytest
 import torch
+from official_pickles import networks, official_pickle
 from safetensors.torch import save_file
 
 from dnnlib.errors import CheckpointError
-from stylegan_oct.networks.discriminator import Discriminator
-from stylegan_oct.networks.generator import Generator
 from stylegan_oct.networks.legacy import from_official, official_state
 from stylegan_oct.networks.official import read_official
-from tests.official_pickles import official_pickle
 from torch_utils.pickles import read_pickle
-
-SIZES = {"img_resolution": 32, "channel_base": 256, "channel_max": 16, "img_channels": 1, "c_dim": 3}
-
-
-def networks(**options):
-    torch.manual_seed(0)
-    G = Generator(z_dim=6, w_dim=8, mapping_layers=3, **{**SIZES, **options})
-    D = Discriminator(mapping_layers=2, mbstd_group_size=2, **{**SIZES, **options})
-    for name, buffer in G.named_buffers():
-        if name.endswith("noise_const"):
-            buffer.normal_()
-    for name, parameter in G.named_parameters():
-        if name.endswith("noise_strength"):
-            parameter.data.fill_(0.1)
-    return {"G": G, "D": D, "G_ema": G}
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
