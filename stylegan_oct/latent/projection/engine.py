@@ -144,7 +144,7 @@ def configure(preset: ProjectConfig, *, space: Literal["w", "w+", "pti"] | None,
     Raises:
         ConfigError: the values make no sense.
     """
-    config = replace(preset, steps=steps or preset.steps)
+    config = replace(preset, steps=preset.steps if steps is None else steps)
     if space is not None:
         config = replace(config, space="w+" if space == "w+" else "w")   # the pivot is in w, as in the paper
     return replace(config, noise_weight=config.noise_weight or 1e5, keep="last") if noise else config
