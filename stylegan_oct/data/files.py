@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 from dnnlib.errors import DataError
 from stylegan_oct.data.names import clean_path
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
+PICTURES = "PNG, JPEG, TIFF, BMP or WebP"
 MAX_FILE_BYTES = 256 * 2**20  # far above any scan; keeps one file from filling the memory
 MAX_ROUTES = 4                # ways by links on which a folder is read: its scans may be under several classes
 SYSTEM_FOLDERS = ("__macosx", "@eadir", "$recycle.bin", "lost+found")  # thumbnails and what was deleted
@@ -155,8 +156,14 @@ class ZipFiles:
 
 
 def is_picture(name: str) -> bool:
-    """Whether a file is named as a PNG, JPEG or TIFF image."""
+    """Whether a file is named as a picture."""
     return name.strip().lower().endswith(SUFFIXES)
+
+
+def suffix_of(name: str) -> str:
+    """Return the suffix of a file in lower case; ".nii.gz" is one."""
+    name = name.strip().lower()
+    return ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix
 
 
 def stamp_of(path: Path) -> str:

@@ -10,6 +10,7 @@ from dnnlib.errors import DataError
 from stylegan_oct.data.archive import INDEX, MANIFEST
 from stylegan_oct.data.files import (
     MAX_FILE_BYTES,
+    PICTURES,
     SUFFIXES,
     FolderFiles,
     Found,
@@ -28,7 +29,7 @@ from stylegan_oct.data.table import Row, read_table
 __all__ = ["MAX_FILE_BYTES", "SUFFIXES", "FolderFiles", "Refusal", "Scan", "Source", "ZipFiles", "open_source"]
 
 NOT_LOOKED_AT = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".dcm", ".vol", ".e2e", ".fda", ".fds", ".img", ".mat",
-                 ".npz", ".npy", ".bmp", ".gif", ".webp", ".jp2", ".csv", ".tsv", ".xlsx")  # may hold scans or classes
+                 ".npz", ".npy", ".gif", ".jp2", ".csv", ".tsv", ".xlsx")  # may hold scans or classes
 
 LISTS = (".txt", ".json", ".xml")  # the same, where there are no classes
 
@@ -134,7 +135,7 @@ def open_source(path: Path, *, patient_pattern: str | None = None, folders: Fold
                         f"{source.refused[0][1]}. Paths are relative to the folder of the CSV.")
     if not source.scans:
         seen = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in source.ignored.most_common(4))
-        raise DataError(f"{path} holds no PNG, JPEG or TIFF images" + (f" (but {seen})." if seen else ".") +
+        raise DataError(f"{path} holds no {PICTURES} images" + (f" (but {seen})." if seen else ".") +
                         (f" First of {len(source.refused)} refused: {source.refused[0][1]}." if source.refused else ""))
     return source
 
@@ -245,6 +246,6 @@ def _locate(source: Source, root: Path, rows: Iterable[Row]) -> dict[str, list[R
         try:
             found[pictures.find(row.path)].append(row)
         except LookupError as error:
-            named = "" if is_picture(row.path) else " under any suffix of PNG, JPEG or TIFF"
+            named = "" if is_picture(row.path) else f" under any suffix of {PICTURES}"
             source.refused.append((f"row {row.number}: {row.path}", f"{error}{named}"))
     return found
