@@ -99,6 +99,8 @@ def load_member(file: zipfile.ZipFile, name: str, limit: int) -> NDArray[Any]:
     """
     info = file.getinfo(name)
     shape, fortran, dtype, start = head_of(file, info)
+    if not shape:
+        raise Refusal("holds values of a kind that is not read; whole numbers of 8 or 16 bits and floats are")
     size = check_bytes(shape, dtype.itemsize, limit)
     check_ratio(info)
     with file.open(info) as member:

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -99,6 +100,15 @@ def depth_of_pages(data: bytes, pages: int) -> int | None:
         except Refusal:  # reading it as a B-scan will say so
             continue
     return max(depths, default=None)
+
+
+def count_pages(path: Path) -> int:
+    """Return how many pages a TIFF has; 1 where it cannot be told, as reading it will say."""
+    try:
+        with _quiet(), Image.open(path, formats=("TIFF",)) as image:
+            return int(getattr(image, "n_frames", 1))
+    except Exception:  # as in `decode`
+        return 1
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from stylegan_oct.data.files import SUFFIXES as PICTURES
 from stylegan_oct.data.files import FolderFiles, Refusal, suffix_of
 from stylegan_oct.data.readers.array import MAGIC as NUMPY
 from stylegan_oct.data.readers.array import open_npy, open_npz
+from stylegan_oct.data.readers.axes import AXES, Axes
 from stylegan_oct.data.readers.bscan import MAX_COUNT, BScan, Volume
 from stylegan_oct.data.readers.dicom import open_dicom
 from stylegan_oct.data.readers.e2e import open_e2e
@@ -17,10 +18,9 @@ from stylegan_oct.data.readers.heyex import open_vol, open_xml
 from stylegan_oct.data.readers.image import MAGIC, decode, depth_of_pages
 from stylegan_oct.data.readers.metaimage import open_metaimage
 from stylegan_oct.data.readers.nifti import open_nifti
-from stylegan_oct.data.readers.stack import AXES, Axes
 
-__all__ = ["AXES", "KNOWN", "PICTURES", "SUFFIXES", "Axes", "BScan", "Volume", "check_selection", "choose", "open_volume",
-           "read_scans"]
+__all__ = ["AXES", "KNOWN", "PICTURES", "SUFFIXES", "Axes", "BScan", "Volume", "check_selection", "choose",
+           "open_volume", "read_scans"]
 
 VOLUMES: dict[str, Callable[[Path], Volume]] = {
     ".dcm": open_dicom, ".dicom": open_dicom, ".vol": open_vol, ".xml": open_xml, ".e2e": open_e2e}

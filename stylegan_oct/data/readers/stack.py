@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +15,6 @@ from stylegan_oct.data.readers.bscan import BScan, Volume, check_size
 from stylegan_oct.data.readers.image import Deep, from_deep
 from stylegan_oct.data.readers.scale import find_scale
 
-# What the axes of a file are, in its order: n counts the B-scans, h goes down in depth, w along the B-scan.
-Axes = Literal["auto", "nhw", "nwh", "hnw", "hwn", "wnh", "whn"]
-AXES: tuple[Axes, ...] = ("auto", "nhw", "nwh", "hnw", "hwn", "wnh", "whn")
 MAX_UNPACKED = 512 * 2**20  # bytes that a compressed file may unpack to; one that is not is read a B-scan at a time
 MAX_BYTES = 8 * 2**30       # of a file that is not compressed
 
