@@ -14,7 +14,8 @@ from stylegan_oct.data.names import clean_path
 from stylegan_oct.data.readers.axes import Axes
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
-VOLUMES = (".dcm", ".dicom", ".vol", ".e2e", ".mhd", ".mha", ".nii", ".nii.gz", ".npy", ".npz")  # of many B-scans
+VOLUMES = (".dcm", ".dicom", ".vol", ".e2e", ".mhd", ".mha", ".nii", ".nii.gz", ".npy", ".npz",
+           ".fda", ".fds")  # files of many B-scans
 PICTURES = "PNG, JPEG, TIFF, BMP or WebP"
 MAX_FILE_BYTES = 256 * 2**20  # far above any scan; keeps one file from filling the memory
 MAX_ROUTES = 4                # ways by links on which a folder is read: its scans may be under several classes

@@ -34,7 +34,7 @@ from stylegan_oct.data.volumes import Files, expand
 
 __all__ = ["MAX_FILE_BYTES", "SUFFIXES", "FolderFiles", "Refusal", "Scan", "Source", "ZipFiles", "open_source"]
 
-NOT_LOOKED_AT = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", *VOLUMES, ".fda", ".fds", ".img", ".oct", ".mat", ".gif",
+NOT_LOOKED_AT = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", *VOLUMES, ".img", ".oct", ".mat", ".gif",
                  ".jp2", ".csv", ".tsv", ".xlsx")  # may hold scans or classes
 
 LISTS = (".txt", ".json", ".xml")  # the same, where there are no classes

@@ -1,12 +1,14 @@
 """Research formats as other software writes them, with a canary in every field that could name a patient."""
 
 import gzip
+import io
 import struct
 import zlib
 from pathlib import Path
 
 import numpy as np
 from canaries import BORN, NAME, NUMBER, draw
+from PIL import Image
 
 KINDS = {"u1": ("MET_UCHAR", 2), "u2": ("MET_USHORT", 512), "i2": ("MET_SHORT", 4), "f4": ("MET_FLOAT", 16),
          "f8": ("MET_DOUBLE", 64)}
@@ -53,3 +55,24 @@ def make_nifti(path: Path, stack, *, um=(3.872, 11.5), unit=2, order="<", offset
     header[344:348] = b"n+1\0"
     data = bytes(header) + b"\1\0\0\0" + stack.astype(order + stack.dtype.str[1:]).tobytes()
     path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+
+
+def make_topcon(path: Path, stack, *, packed=False, um=(3.872, 11.5), eye=1, bits=16, sizes=None, kind=None):
+    """Write [N, H, W] as .fda or .fds, 16 bits, or packed as JPEG 2000 without loss."""
+    n, h, w = sizes or stack.shape
+    if packed:
+        name, body = b"@IMG_JPEG", struct.pack("<B6I", 0, 0, 0, w, h, n, 0)
+        for scan in stack:
+            buffer = io.BytesIO()
+            Image.fromarray(scan).save(buffer, "jpeg2000", irreversible=False)
+            body += struct.pack("<I", len(buffer.getvalue())) + buffer.getvalue()
+    else:
+        name = kind or (b"@IMG_SCAN_03" if path.suffix == ".fds" else b"@IMG_MOT_COMP_03")
+        body = struct.pack("<B4IBI", 0, w, h, bits, n, 0, 0) + stack.astype("<u2").tobytes()
+    parts = [(b"@PATIENT_INFO_02", f"{NUMBER} {NAME} {BORN}".encode().ljust(200)),
+             (b"@CAPTURE_INFO_02", bytes([eye, 0]) + NUMBER.encode() * 9), (name, body),
+             (b"@PARAM_SCAN_04", struct.pack("<3I5d2B", 0, 0, 0, um[1] * w / 1000, 6.0, um[0], 0, 0, 0, 0))]
+    data = b"FOCTFDA" + struct.pack("<2I", 1, 0)
+    for name, body in parts:
+        data += bytes([len(name)]) + name + struct.pack("<I", len(body)) + body
+    path.write_bytes(data + b"\0")

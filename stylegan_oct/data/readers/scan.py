@@ -18,18 +18,21 @@ from stylegan_oct.data.readers.heyex import open_vol, open_xml
 from stylegan_oct.data.readers.image import MAGIC, decode, depth_of_pages
 from stylegan_oct.data.readers.metaimage import open_metaimage
 from stylegan_oct.data.readers.nifti import open_nifti
+from stylegan_oct.data.readers.topcon import MAGIC as TOPCON
+from stylegan_oct.data.readers.topcon import open_topcon
 
 __all__ = ["AXES", "KNOWN", "PICTURES", "SUFFIXES", "Axes", "BScan", "Volume", "check_selection", "choose",
            "open_volume", "read_scans"]
 
 VOLUMES: dict[str, Callable[[Path], Volume]] = {
-    ".dcm": open_dicom, ".dicom": open_dicom, ".vol": open_vol, ".xml": open_xml, ".e2e": open_e2e}
+    ".dcm": open_dicom, ".dicom": open_dicom, ".vol": open_vol, ".xml": open_xml, ".e2e": open_e2e,
+    ".fda": open_topcon, ".fds": open_topcon}
 STACKS: dict[str, Callable[[Path, str], Volume]] = {
     ".npy": open_npy, ".npz": open_npz, ".mhd": open_metaimage, ".mha": open_metaimage, ".nii": open_nifti,
     ".nii.gz": open_nifti}  # research formats, whose axes may be in any order
 SUFFIXES = (*PICTURES, *VOLUMES, *STACKS)
-KNOWN = ("PNG, JPEG, TIFF, BMP, lossless WebP, DICOM, Heidelberg .vol, .xml and .e2e, MetaImage .mhd and .mha, NIfTI "
-         ".nii and .nii.gz, and NumPy .npy and .npz")
+KNOWN = ("PNG, JPEG, TIFF, BMP, lossless WebP, DICOM, Heidelberg .vol, .xml and .e2e, Topcon .fda and .fds, "
+         "MetaImage .mhd and .mha, NIfTI .nii and .nii.gz, and NumPy .npy and .npz")
 
 
 def read_scans(path: Path | str, selection: str = "all", *, channels: int = 1,
@@ -123,13 +126,15 @@ def _reader(path: Path, axes: str) -> Callable[[Path], Volume] | None:
         return open_vol
     if start.startswith(b"CMDb"):
         return open_e2e
+    if start.startswith(TOPCON):
+        return open_topcon
     if start.startswith(NUMPY):
         return partial(open_npy, axes=axes)
     if MAGIC.match(start):
         return None
     suffix = suffix_of(path.name)
     if suffix in STACKS:
-        return partial(STACKS[suffix], axes=axes)
+        return lambda place: STACKS[suffix](place, axes)
     if suffix in VOLUMES:
         return VOLUMES[suffix]
     if suffix in PICTURES:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from stylegan_oct.data.files import Refusal
 from stylegan_oct.data.readers.brightness import remarks, shows_nothing
-from stylegan_oct.data.readers.bscan import BScan, Volume, check_size
+from stylegan_oct.data.readers.bscan import BScan, Laterality, Volume, check_size
 from stylegan_oct.data.readers.image import Deep, from_deep
 from stylegan_oct.data.readers.scale import find_scale
 
@@ -26,6 +26,7 @@ class Stack:
     values: NDArray[Any]            # [N, H, W], whole numbers or floats
     mm: tuple[object, object]       # height and width of a pixel, as the file claims it; None where it does not
     notes: tuple[str, ...] = ()
+    laterality: Laterality | None = None
 
     @cached_property
     def depth(self) -> int:
@@ -54,7 +55,8 @@ class Stack:
             raise Refusal("shows nothing: all pixels have the same value")
         scale = find_scale([self.mm], *pixels.shape)
         notes += [*facts.get("notes", ()), *remarks(pixels), *([scale.note] if scale.note else [])]
-        return BScan(pixels=pixels, number=index + 1, um_per_px_z=scale.z, um_per_px_x=scale.x, notes=tuple(notes))
+        return BScan(pixels=pixels, number=index + 1, um_per_px_z=scale.z, um_per_px_x=scale.x,
+                     laterality=self.laterality, notes=tuple(notes))
 
 
 def to_volume(values: NDArray[Any], axes: str, mm: Sequence[object] = (None, None, None)) -> Volume:
