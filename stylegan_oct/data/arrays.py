@@ -58,10 +58,12 @@ class ArrayFiles:
 
     @staticmethod
     def is_set(path: Path) -> bool:
-        """Tell whether a .npz has arrays of such names; else it may be a volume."""
+        """Tell whether a .npz has arrays of such names; images without labels may be a volume."""
         try:
             with zipfile.ZipFile(path) as file:
-                return any(f"{images}.npy" in file.namelist() for images, _, split in NAMES if split)
+                names = set(file.namelist())
+            return any(f"{images}.npy" in names and (split or f"{labels}.npy" in names)
+                       for images, labels, split in NAMES)
         except (OSError, zipfile.BadZipFile):
             return False
 

@@ -30,7 +30,7 @@ from stylegan_oct.data.names import clean_path, fold_class, fold_patient, is_kno
 from stylegan_oct.data.readers.axes import Axes
 from stylegan_oct.data.readers.scan import check_selection
 from stylegan_oct.data.table import Row, read_table
-from stylegan_oct.data.volumes import Files, expand
+from stylegan_oct.data.volumes import TIFF, Files, expand
 
 __all__ = ["MAX_FILE_BYTES", "SUFFIXES", "FolderFiles", "Refusal", "Scan", "Source", "ZipFiles", "open_source"]
 
@@ -133,7 +133,7 @@ def open_source(path: Path, *, patient_pattern: str | None = None, folders: Fold
         source = Source(FolderFiles(path.parent, axes), "CSV")
     elif suffix == ".npz" and ArrayFiles.is_set(path):
         source = Source(ArrayFiles(path), "npz")
-    elif is_scan_file(path.name) and not zipfile.is_zipfile(path) or suffix == ".npz":
+    elif suffix in (*VOLUMES, *TIFF):
         source = Source(FolderFiles(path.parent, axes), "file")
     elif zipfile.is_zipfile(path):
         source = Source(ZipFiles(path), "zip")
@@ -160,9 +160,11 @@ def open_source(path: Path, *, patient_pattern: str | None = None, folders: Fold
     if not source.scans and source.kind == "CSV" and source.refused:
         raise DataError(f"None of the {len(source.refused)} pictures of {path} can be used; the first "
                         f"{source.refused[0][1]}. Paths are relative to the folder of the CSV.")
+    if not source.scans and source.kind == "file" and source.refused:
+        raise DataError(f"{path} {source.refused[0][1]}.")
     if not source.scans:
         seen = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in source.ignored.most_common(4))
-        raise DataError(f"{path} holds no {PICTURES} images" + (f" (but {seen})." if seen else ".") +
+        raise DataError(f"{path} holds no {PICTURES} images or volumes" + (f" (but {seen})." if seen else ".") +
                         (f" First of {len(source.refused)} refused: {source.refused[0][1]}." if source.refused else ""))
     return source
 

@@ -48,8 +48,8 @@ def test_one_volume_is_a_source_with_its_class_given_and_all_in_one_split(tmp_pa
     np.save(tmp_path / "exam.npy", stack(draw_scan, 0).transpose(1, 2, 0))
     report = run(tmp_path / "exam.npy", tmp_path, class_name="dme", axes="hwn")
     assert report.counts == {"train": {"DME": 3}, "val": {}, "test": {}}
-    with pytest.raises(DataError):
-        run(tmp_path / "exam.npy", tmp_path, overwrite=True)  # cut the other way its sides are too short
+    with pytest.raises(DataError, match=r"exam\.npy holds 64 B-scans, if its axes are nhw"):
+        run(tmp_path / "exam.npy", tmp_path, axes="nhw", overwrite=True)  # cut the other way its sides are too short
 
 
 def test_volumes_in_a_csv_take_class_and_patient_from_their_row(tmp_path, draw_scan):
@@ -111,6 +111,9 @@ def test_pictures_of_a_set_are_those_of_its_arrays_in_grey_and_colour(tmp_path, 
     images = np.stack([draw_scan(i, width=28, height=28) for i in range(4)])
     np.savez(tmp_path / "grey.npz", images=images, labels=np.arange(4))
     np.savez(tmp_path / "x.npz", x_train=np.stack([images] * 3, axis=3), y_train=np.arange(4))
+    source = open_source(tmp_path / "grey.npz")
+    assert [scan.label for scan in source.scans] == ["0", "1", "2", "3"] and source.kind == "npz"
+    assert np.array_equal(source.files.picture("images/2", 1).pixels, images[2])
     source = open_source(tmp_path / "x.npz")
     for scan, want in zip(source.scans, images, strict=True):
         assert np.array_equal(source.files.picture(scan.path, 1).pixels, want)
