@@ -18,10 +18,11 @@ from dnnlib.progress import progress_bar
 from stylegan_oct.config import DataConfig
 from stylegan_oct.data.archive import Archive
 from stylegan_oct.data.phantom_archive import write_phantom_archive
-from stylegan_oct.export import draw, report
+from stylegan_oct.export import report
+from stylegan_oct.export.drawing import draw
 from stylegan_oct.export.export import export
 from stylegan_oct.export.prepare import Settings
-from stylegan_oct.metrics.pictures import ArchivePictures
+from stylegan_oct.metrics.observers.pictures import ArchivePictures
 from stylegan_oct.model import OctGenerator, generator_header, read_info
 from stylegan_oct.networks.generator import Generator
 from stylegan_oct.presets import PRESETS

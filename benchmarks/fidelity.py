@@ -25,16 +25,16 @@ import torch
 from numpy.typing import NDArray
 
 from stylegan_oct.features.detector import load_detector
-from stylegan_oct.metrics.fidelity import METRICS, NEIGHBOURS, measure_fidelity, scatter
-from stylegan_oct.metrics.frechet import frechet_distance, frechet_of_moments
-from stylegan_oct.metrics.halves import draw_halvings
-from stylegan_oct.metrics.kernel import Draws, kernel_distance
-from stylegan_oct.metrics.moments import Moments, Rows
-from stylegan_oct.metrics.observe import Embedding, observe
-from stylegan_oct.metrics.path_length import measure_path_lengths
-from stylegan_oct.metrics.pictures import ArchivePictures, DrawnPictures, SomePictures, spread_labels
-from stylegan_oct.metrics.prdc import manifold
-from stylegan_oct.metrics.values import Interval, Value
+from stylegan_oct.metrics.distances.fidelity import METRICS, NEIGHBOURS, measure_fidelity, scatter
+from stylegan_oct.metrics.distances.frechet import frechet_distance, frechet_of_moments
+from stylegan_oct.metrics.distances.kernel import Draws, kernel_distance
+from stylegan_oct.metrics.distances.moments import Moments, Rows
+from stylegan_oct.metrics.distances.path_length import measure_path_lengths
+from stylegan_oct.metrics.distances.prdc import manifold
+from stylegan_oct.metrics.observers.halves import draw_halvings
+from stylegan_oct.metrics.observers.observe import Embedding, observe
+from stylegan_oct.metrics.observers.pictures import ArchivePictures, DrawnPictures, SomePictures, spread_labels
+from stylegan_oct.metrics.statistics.values import Interval, Value
 from stylegan_oct.model import load_generator
 
 SEED = 10_000_000   # of pictures that no library shows

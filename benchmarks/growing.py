@@ -35,8 +35,8 @@ import torch
 from dnnlib.rundir import runs_in
 from stylegan_oct.features.detector import load_detector
 from stylegan_oct.features.oct import OctDetector
-from stylegan_oct.metrics.fidelity import measure_fidelity
-from stylegan_oct.metrics.pictures import ArchivePictures, DrawnPictures, some_of_each, spread_labels
+from stylegan_oct.metrics.distances.fidelity import measure_fidelity
+from stylegan_oct.metrics.observers.pictures import ArchivePictures, DrawnPictures, some_of_each, spread_labels
 from stylegan_oct.model import load_generator
 from torch_utils.checkpoint import complete_checkpoints
 

@@ -29,10 +29,10 @@ from stylegan_oct.data.archive import Archive, ArchiveWriter
 from stylegan_oct.features.copies_training import CopyTraining, train_copies
 from stylegan_oct.features.detector import load_detector
 from stylegan_oct.latent.looks import look
-from stylegan_oct.metrics.memorisation import CopyJudge, measure_memorisation, open_judge
-from stylegan_oct.metrics.nearest import nearest
-from stylegan_oct.metrics.phash import HashObserver
-from stylegan_oct.metrics.pictures import ArchivePictures, DrawnPictures, spread_labels
+from stylegan_oct.metrics.memorisation.measure import CopyJudge, measure_memorisation, open_judge
+from stylegan_oct.metrics.memorisation.nearest import nearest
+from stylegan_oct.metrics.memorisation.phash import HashObserver
+from stylegan_oct.metrics.observers.pictures import ArchivePictures, DrawnPictures, spread_labels
 from stylegan_oct.model import load_generator
 from stylegan_oct.phantom import render
 

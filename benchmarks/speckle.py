@@ -26,8 +26,8 @@ from torch.nn.functional import conv2d
 from stylegan_oct.classes import CLASSES
 from stylegan_oct.data.dataset import ArchiveDataset
 from stylegan_oct.features.detector import load_detector
-from stylegan_oct.metrics.fidelity import measure_fidelity
-from stylegan_oct.metrics.pictures import ArchivePictures, some_of_each
+from stylegan_oct.metrics.distances.fidelity import measure_fidelity
+from stylegan_oct.metrics.observers.pictures import ArchivePictures, some_of_each
 from stylegan_oct.networks.synthesis import SpeckleLayer, read_off
 from stylegan_oct.phantom import render
 from stylegan_oct.training.speckle import measure_speckle

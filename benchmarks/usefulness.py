@@ -33,12 +33,18 @@ from matplotlib.figure import Figure
 from dnnlib.progress import progress_bar
 from stylegan_oct.features.detector import load_detector
 from stylegan_oct.features.oct import OctDetector
-from stylegan_oct.metrics.consistency import measure_consistency
-from stylegan_oct.metrics.halves import draw_halvings
-from stylegan_oct.metrics.pictures import ArchivePictures, DrawnPictures, Pictures, SomePictures, spread_labels
-from stylegan_oct.metrics.resampling import Resampling
-from stylegan_oct.metrics.usefulness import Usefulness, UsefulnessSettings, measure_usefulness
-from stylegan_oct.metrics.values import Interval, Value
+from stylegan_oct.metrics.consistency.measure import measure_consistency
+from stylegan_oct.metrics.observers.halves import draw_halvings
+from stylegan_oct.metrics.observers.pictures import (
+    ArchivePictures,
+    DrawnPictures,
+    Pictures,
+    SomePictures,
+    spread_labels,
+)
+from stylegan_oct.metrics.statistics.resampling import Resampling
+from stylegan_oct.metrics.statistics.values import Interval, Value
+from stylegan_oct.metrics.usefulness.measure import Usefulness, UsefulnessSettings, measure_usefulness
 from stylegan_oct.model import load_generator
 from torch_utils.distributed import init_world
 

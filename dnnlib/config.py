@@ -7,6 +7,7 @@ Where a field says nothing more, whole numbers fit into 64 bits and texts are li
 import dataclasses
 import functools
 import json
+import math
 import types
 import typing
 from collections.abc import Hashable, Mapping
@@ -57,9 +58,29 @@ class OneOf:
             raise ConfigError(f"{where} must be one of {', '.join(self.words)}; got {brief(value)}.")
 
 
+@dataclass(frozen=True)
+class Lenient:
+    """What a field may hold beyond plain numbers and lines."""
+
+    nan: bool = False        # NaN: it could not be measured
+    file: bool = False       # bytes that are no UTF-8, as names of files on Linux may have
+
+    def plain(self, value: Any) -> Any:
+        """Return the value as it is to be checked."""
+        if self.nan and isinstance(value, float) and math.isnan(value):
+            return 0.0
+        return value.encode(errors="surrogateescape").decode(errors="replace") if self.file and isinstance(
+            value, str) else value
+
+    def check(self, value: Any, where: str) -> None:
+        """Refuse nothing more."""
+
+
+Measured = Annotated[float, Lenient(nan=True)]
+FilePath = Annotated[str, Lenient(file=True)]
 Count = Annotated[int, Within(0, 2**53)]          # of pictures, bytes, parameters
 Share = Annotated[float, Within(0, 1)]
-Finite = Annotated[float, Within(-1e300, 1e300)]
+Finite = float                                    # as every number that is not `Measured`
 Name = Annotated[str, Within(0, 255)]             # of a class, a preset, a kind
 Names = Annotated[tuple[Name, ...], Within(0, 4096)]  # of classes
 Hash = Annotated[str, Within(0, 128)]             # hexadecimal digits
@@ -174,16 +195,26 @@ def _is_text(kind: Any) -> bool:
                            and all(isinstance(choice, str) for choice in typing.get_args(kind)))
 
 
+@functools.cache
+def _parts(kind: Any) -> tuple[Any, tuple[Any, ...], bool]:
+    return typing.get_origin(kind), typing.get_args(kind), dataclasses.is_dataclass(kind)
+
+
 def _decode(kind: Any, value: Any, where: str) -> Any:
-    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    origin, args, is_dataclass = _parts(kind)
     if origin is Annotated:
-        found = _decode(args[0], value, where)
+        lenient = next((mark for mark in args[1:] if isinstance(mark, Lenient)), None)
+        if lenient is None:
+            found = _decode(args[0], value, where)
+        else:
+            _decode(args[0], lenient.plain(value), where)
+            found = float(value) if args[0] is float else value
         for bounds in args[1:]:
             bounds.check(found, where)
         return found
     if kind is Any:
         return value
-    if dataclasses.is_dataclass(kind):
+    if is_dataclass:
         return from_dict(typing.cast(type[Any], kind), value, where=where)
     if origin in (types.UnionType, typing.Union):
         return _decode_union(args, value, where)
@@ -198,7 +229,7 @@ def _decode(kind: Any, value: Any, where: str) -> Any:
         return origin(_decode(part, item, f"{where}[{place}]")
                       for place, (part, item) in enumerate(zip(kinds, value, strict=True)))
     if origin in (dict, Mapping) and isinstance(value, Mapping):
-        return {_plain(str, key, f"a key of {where}"): _decode(args[1], item, f"{where}.{key}")
+        return {_decode(args[0], key, f"a key of {where}"): _decode(args[1], item, f"{where}.{key}")
                 for key, item in value.items()}
     return _plain(kind, value, where)
 
@@ -218,7 +249,9 @@ def _decode_union(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
 
 def _plain(kind: Any, value: Any, where: str) -> Any:
     """Return a number, a text or a truth value of exactly this kind; whole numbers serve as floats."""
-    if kind is float and type(value) is int and abs(value) < 2**63:
+    if kind is float and type(value) in (int, float):
+        if not abs(value) <= 1e300:  # NaN too
+            raise ConfigError(f"{where} must be a finite number; got {brief(value)}.")
         return float(value)
     if kind is str and isinstance(value, str):
         if len(value) > LONGEST or not is_line(value):

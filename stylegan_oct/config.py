@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from dnnlib.config import to_dict
+from dnnlib.config import FilePath, to_dict
 from dnnlib.errors import ConfigError
 from stylegan_oct import limits
 from stylegan_oct.augment.spec import parse_groups
@@ -37,7 +37,7 @@ NETWORK = {"mapping_layers": Limits(least=1, most=64), "channel_base": Limits(le
 class DataConfig:
     """What is learned from."""
 
-    path: str                        # archive written by `convert` or `phantom`
+    path: FilePath                   # archive written by `convert` or `phantom`
     fingerprint: str                 # hash of its contents; a run goes on only with the same data
     resolution: int                  # pixels, a power of two
     channels: int = 1
@@ -228,7 +228,7 @@ class TrainConfig:
     style_mixing: float = 0.9        # probability of mixing two latents
     seed: int = 0
     grow: tuple[StageConfig, ...] = ()  # stages before the last, their resolutions rising
-    start_from: str | None = None    # checkpoint whose weights the run begins with
+    start_from: FilePath | None = None  # checkpoint whose weights the run begins with
     start_sha256: str | None = None  # of that checkpoint's generator
 
     def __post_init__(self) -> None:

@@ -13,17 +13,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from dnnlib.config import Count, Hash, Name, Names, Within, from_dict, from_texts
+from dnnlib.config import Count, FilePath, Hash, Name, Names, Within, from_dict, from_texts
 from dnnlib.errors import CheckpointError, ConfigError
 from dnnlib.files import atomic_path, sha256_of
 from dnnlib.rundir import RunDir, runs_in
 from dnnlib.stored import reading
 from dnnlib.text import suggest
 from stylegan_oct import limits
+from stylegan_oct.batches import Layers
 from stylegan_oct.config import TrainConfig
 from stylegan_oct.data.preprocess import Preprocess, parse_preprocess
 from stylegan_oct.networks.generator import Generator
-from stylegan_oct.networks.layers import Architecture, Precision, set_precision
+from stylegan_oct.networks.layers import Architecture, Precision, block_dtype, set_precision
 from stylegan_oct.networks.synthesis import CAMERAS
 from torch_utils.checkpoint import complete_checkpoints, encode_tensors, load_network, read_header, read_tensors
 
@@ -53,7 +54,7 @@ class GeneratorOptions:
     channel_max: Width
     channel_min: Width = 1
     architecture: Architecture = "skip"
-    num_fp16_res: Annotated[int, Within(0, 16)] = 0
+    num_fp16_res: Annotated[int, Within(0, 1024)] = 0
     conv_clamp: Annotated[float, Within(0, 1e30)] | None = 256.0
     speckle: bool = False
 
@@ -109,6 +110,11 @@ class OctGenerator(nn.Module):
     def device(self) -> torch.device:
         """Where the network is."""
         return next(self.network.parameters()).device
+
+    @property
+    def layers(self) -> Layers:
+        """What a picture takes, for `stylegan_oct.batches`."""
+        return layers_of(self.network, self.device)
 
     def z(self, seeds: Sequence[int]) -> Tensor:
         """Return the latents [len(seeds), z_dim] of the seeds: the same on every computer, one seed one latent.
@@ -216,6 +222,15 @@ class OctGenerator(nn.Module):
         images = self.network.synthesis(ws.to(self.device), noise_mode=noise_mode, speckle=speckle)
         assert isinstance(images, Tensor)
         return images
+
+
+def layers_of(network: Generator, device: torch.device) -> Layers:
+    """Return the feature maps of a picture of a generator on a device."""
+    blocks = list(network.synthesis.blocks())
+    numbers = [len(block.conv1.weight) * block.conv1.resolution**2 for block in blocks]
+    largest = blocks[numbers.index(max(numbers))]
+    dtype = block_dtype(device.type, largest.in_half, largest.precision)
+    return Layers(widest=max(numbers), total=sum(numbers), bytes_each=dtype.itemsize)
 
 
 def load_generator(path: str | Path | None = None, *, device: str | torch.device = "cpu",
@@ -380,4 +395,4 @@ class _Known:
     """What a configuration says of its archive."""
 
     fingerprint: Hash = ""
-    path: str = ""
+    path: FilePath = ""

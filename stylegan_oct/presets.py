@@ -12,6 +12,7 @@ from typing import Any
 from dnnlib.config import from_dict
 from dnnlib.errors import ConfigError
 from stylegan_oct import limits
+from stylegan_oct.batches import learnt_at_once
 from stylegan_oct.config import (
     Architecture,
     DataConfig,
@@ -26,9 +27,9 @@ from stylegan_oct.config import (
     TrainConfig,
 )
 
-Preset = Callable[[DataConfig, int], TrainConfig]
+LEAST = 2   # images of a micro-batch, where the batch can be shared so
 
-AT_ONCE = 32_000_000  # numbers in the feature maps of a micro-batch on a CPU; a step keeps some 50 bytes for each
+Preset = Callable[[DataConfig, int], TrainConfig]
 
 
 def _network(channel_base: int, mapping: int, group: int, *,
@@ -202,8 +203,8 @@ def parse_grow(text: str, preset: TrainConfig, *, gamma: float | None = None) ->
 def fit_to_device(config: TrainConfig, most: int, *, on_gpu: bool, processes: int) -> TrainConfig:
     """Return the configuration with the largest micro-batch up to `most` that fits device and number of processes.
 
-    On a CPU a micro-batch holds 4 images, or up to 16 of small pictures or narrow networks, so that it needs at most a
-    few GB.
+    On a CPU memory decides, see `batches.learnt_at_once`; but one image alone would leave the minibatch standard
+    deviation without meaning.
 
     Raises:
         ConfigError: no micro-batch divides the batch over so many processes.
@@ -212,7 +213,7 @@ def fit_to_device(config: TrainConfig, most: int, *, on_gpu: bool, processes: in
         raise ConfigError(f"batch must be a multiple of the {processes} processes; got {config.batch}. "
                           f"Try --batch {math.ceil(config.batch / processes) * processes}.")
     if not on_gpu:
-        most = min(most, max(4, min(16, AT_ONCE // config.feature_numbers())))
+        most = min(most, max(LEAST, learnt_at_once(config.feature_numbers())))
     share = config.batch // processes
     group = config.D.mbstd_group_size
     sizes = [n for n in range(1, min(most, share) + 1) if share % n == 0 and n % min(group, n) == 0]

@@ -11,6 +11,7 @@ from dnnlib.errors import ConfigError
 from dnnlib.escape import file_name
 from dnnlib.pictures import Picture, save_png, sheet, synthetic_text
 from stylegan_oct import limits
+from stylegan_oct.batches import at_once
 from stylegan_oct.limits import check_fields
 from stylegan_oct.model import OctGenerator
 from torch_utils.images import to_pictures
@@ -59,14 +60,15 @@ def tasks_of(G: OctGenerator, seeds: Sequence[int], classes: Sequence[str]) -> l
 
 
 def draw(G: OctGenerator, seeds: Sequence[int], classes: Sequence[str], manner: Manner, *,
-         batch: int = 8) -> Iterator[Sample]:
-    """Yield every seed for every class, class by class and each once, drawn `batch` at once.
+         batch: int | None = None) -> Iterator[Sample]:
+    """Yield every seed for every class, class by class and each once, drawn `batch` at once, or as many as serve.
 
     Raises:
         ConfigError: a class does not exist.
     """
     tasks = tasks_of(G, seeds, classes)
     known = G.info.classes
+    batch = at_once(G.layers, G.device, asked=batch)
     for begin in range(0, len(tasks), batch):
         part = tasks[begin:begin + batch]
         with torch.inference_mode():

@@ -13,7 +13,7 @@ from dnnlib.errors import UserError
 from dnnlib.escape import printable
 from dnnlib.text import suggest
 from stylegan_oct import __version__
-from torch_utils.memory import keep_freed_memory
+from torch_utils.memory import is_out_of_memory, keep_freed_memory
 
 # OpenMP's threads wait for each other in a loop, by default so long that another program on one of the cores slows
 # training more than tenfold; this short wait costs nothing on a quiet machine. Read when torch is imported.
@@ -113,6 +113,19 @@ class LazyGroup(click.Group):
         except KeyboardInterrupt:
             click.echo("stopped.", err=True)
             ctx.exit(130)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            click.echo(f"error: {self._advice(ctx)}", err=True)
+            ctx.exit(1)
+
+    def _advice(self, ctx: click.Context) -> str:
+        """Return what to do where memory could not be had."""
+        command = self.get_command(ctx, ctx.invoked_subcommand or "")
+        options = {option for parameter in (command.params if command else ()) for option in parameter.opts}
+        smaller = next((option for option in ("--batch-gpu", "--batch") if option in options), None)
+        first = f"Give a smaller {smaller}, 1 at least; or close" if smaller else "Close"
+        return f"Out of memory. {first} other programs, and run the same command again."
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

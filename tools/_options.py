@@ -145,16 +145,12 @@ classes_option = click.option("--class", "classes", type=TEXT, multiple=True, ca
                               help="Class; repeat for several. [default: all]")
 seed_option = click.option("--seed", type=SEED, default=0, show_default=True, help="Of all that is random.")
 first_seed_option = click.option("--seed", type=SEED, default=0, show_default=True, help="Of the first picture.")
+batch_option = click.option("--batch", type=BATCH, help="Pictures at once. [default: as many as serve]")
 selection_option = click.option("--scans", "selection", type=TEXT, default="all", show_default=True, metavar="WHICH",
                                 help="B-scans of a volume: all, middle, or numbers such as 3-9.")
 axes_option = click.option("--axes", type=click.Choice(AXES), default="auto", show_default=True, help=(
     "Axes of MetaImage, NIfTI and NumPy files in their order: n counts the B-scans, h goes down, w along. auto is whn, "
     "of NumPy nhw."))
-
-
-def batch_option(default: int) -> Option:
-    """Return the option of how many pictures are drawn at once."""
-    return click.option("--batch", type=BATCH, default=default, show_default=True, help="Pictures at once.")
 
 
 def learning_options(*, kimg: float, batch: int, least: int) -> Option:

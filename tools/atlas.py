@@ -32,7 +32,8 @@ Examples:
 
 @click.command(epilog=EPILOG)
 @checkpoint_option
-@click.option("--samples", type=Whole(limits.SAMPLES.at_least(32)), default=2000, show_default=True, help="Pictures.")
+@click.option("--samples", type=Whole(limits.SAMPLES.at_least(32)),
+              help="Pictures. [default: 2000, fewer where each takes long]")
 @psi_option
 @click.option("--method", type=click.Choice(["umap", "pca"]), default="umap", show_default=True,
               help="UMAP shows groups; PCA is there at once.")
@@ -49,9 +50,9 @@ Examples:
 @out_option("out")
 @device_option
 @json_option
-def atlas(checkpoint: str | None, samples: int, psi: float, method: Literal["umap", "pca"], codes: tuple[Path, ...],
-          color: str, no_biomarkers: bool, seed: int, source: Path | None, library: Path | None, out: Path,
-          device: str | None, as_json: bool) -> None:
+def atlas(checkpoint: str | None, samples: int | None, psi: float, method: Literal["umap", "pca"],
+          codes: tuple[Path, ...], color: str, no_biomarkers: bool, seed: int, source: Path | None,
+          library: Path | None, out: Path, device: str | None, as_json: bool) -> None:
     """Lay thousands of synthetic pictures out on maps of w and of what a detector sees: a page and a PNG."""
     from stylegan_oct.latent.atlas.make import Settings, make_atlas
     from stylegan_oct.model import load_generator
@@ -59,7 +60,7 @@ def atlas(checkpoint: str | None, samples: int, psi: float, method: Literal["uma
 
     G = load_generator(checkpoint, device=init_world(device).device)
     settings = Settings(samples=samples, psi=psi, method=method, biomarkers=not no_biomarkers, seed=seed)
-    with progress_bar("drawing") as update:
+    with progress_bar("drawing", shorter="--samples makes it shorter") as update:
         made = make_atlas(G, settings, out, codes=codes, source=source, library=library, colour=color, progress=update)
     if as_json:
         click.echo(json.dumps({"page": str(made.page), "picture": str(made.picture), **made.figures}))

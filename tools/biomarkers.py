@@ -43,11 +43,12 @@ Examples:
 @click.option("--pictures", type=Whole(limits.SHOWN), default=24, show_default=True,
               help="How many to draw with their lines.")
 @out_option("out/biomarkers")
-@batch_option(16)
+@batch_option
 @json_option
 @device_option
 def biomarkers(scans: tuple[Path, ...], checkpoint: str | None, seeds: Sequence[int], classes: tuple[str, ...],
-               psi: float, um_per_px: tuple[float, float] | None, limit: int, pictures: int, out: Path, batch: int,
+               psi: float, um_per_px: tuple[float, float] | None, limit: int, pictures: int, out: Path,
+               batch: int | None,
                as_json: bool, device: str | None) -> None:
     """Measure thickness, drusen, fluid and foci in SCANS (files or an archive), or in a generator's samples."""
     from stylegan_oct.data.readers.bscan import count_notes
@@ -68,7 +69,7 @@ def biomarkers(scans: tuple[Path, ...], checkpoint: str | None, seeds: Sequence[
         subjects, total = report.from_scans(scans, um_per_px, limit), len(scans)
     results = []
     try:
-        with progress_bar("measuring", total) as update:
+        with progress_bar("measuring", total, shorter="--limit or fewer --seeds make it shorter") as update:
             for result in report.measure_all(subjects, update, pictures=pictures):
                 results.append(result)
     finally:

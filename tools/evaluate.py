@@ -52,21 +52,21 @@ Examples:
 @click.option("--official", is_flag=True, help="fid50k_full and the other official metrics too; need their weights.")
 @click.option("--show-scans", is_flag=True, help="Show scans of patients in the page, which is then private.")
 @first_seed_option
-@batch_option(64)
+@batch_option
 @click.option("--compare", nargs=2, type=PATH, metavar="A B",
               help="Put two reports side by side instead, and say which differences are beyond noise.")
 @json_option
 @device_option
 def evaluate(checkpoint: str | None, data: Path | None, out: Path, detectors: tuple[str, ...],
              weights: tuple[str, ...], count: int | None, psi: float, only: str | None, official: bool,
-             show_scans: bool, seed: int, batch: int, compare: tuple[Path, Path] | None, against: str | None,
+             show_scans: bool, seed: int, batch: int | None, compare: tuple[Path, Path] | None, against: str | None,
              as_json: bool, device: str | None) -> None:
     """Measure a generator, and write report.json and report.html: each number beside what real scans reach."""
-    from stylegan_oct.metrics import compare as comparing
     from stylegan_oct.metrics import evaluate as evaluation
     from stylegan_oct.metrics.ground import USUAL_DETECTORS, Ground, Settings, choose_archive, parse_weights
-    from stylegan_oct.metrics.lines import report_lines
-    from stylegan_oct.metrics.report import PARTS, encode, read_report
+    from stylegan_oct.metrics.report import compare as comparing
+    from stylegan_oct.metrics.report.lines import report_lines
+    from stylegan_oct.metrics.report.report import PARTS, encode, read_report
     from stylegan_oct.model import load_generator
     from torch_utils.distributed import init_world
 
@@ -89,7 +89,7 @@ def evaluate(checkpoint: str | None, data: Path | None, out: Path, detectors: tu
         archive = choose_archive(generators[0], data, cache=Path("data"), say=say)
         reports = []
         for G, folder in zip(generators, (out, out / "against"), strict=False):
-            with progress_bar("evaluating") as update:
+            with progress_bar("evaluating", shorter="--count or --only makes it shorter") as update:
                 ground = Ground(G, archive, settings, folder / "seen", world,
                                 update if world.is_first else lambda *_: None)
                 reports.append(evaluation.evaluate(ground, folder, show_scans=show_scans, say=say))

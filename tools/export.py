@@ -80,7 +80,7 @@ The same command goes on with an export that was stopped.
 @click.option("--report", type=PATH, metavar="FILE",
               help="report.json of the generator. [beside it, in its run, out/evaluate]")
 @click.option("--allow-unreviewed", is_flag=True, help="Export a generator that was not evaluated.")
-@batch_option(16)
+@batch_option
 @click.option("--verify", type=PATH, metavar="DIR",
               help="Check an export instead: hashes, manifest, and some pictures drawn again.")
 @click.option("--count", type=Whole(limits.SHOWN), default=20, show_default=True,
@@ -93,12 +93,13 @@ def export(ctx: click.Context, /, verify: Path | None, count: int, as_json: bool
     """Export samples with manifest, marks, hashes and a card; what the class oracle puts elsewhere is rejected."""
     from stylegan_oct.export import export as exporting
     from stylegan_oct.export import report
-    from stylegan_oct.export import verify as verifying
+    from stylegan_oct.export.folder import verify as verifying
     from stylegan_oct.export.prepare import Settings
     from torch_utils.distributed import init_world
 
     world = init_world(device, timeout_sec=3600)
-    bar = progress_bar("preparing") if world.is_first else contextlib.nullcontext(lambda *_: None)
+    shorter = "--per-class makes it shorter"
+    bar = progress_bar("preparing", shorter=shorter) if world.is_first else contextlib.nullcontext(lambda *_: None)
     with contextlib.closing(world), bar as update:
         if verify is not None:
             verdict = verifying.verify(verify, checkpoint=options["checkpoint"], count=count, device=world.device,

@@ -40,11 +40,11 @@ Examples:
               help="Of the network; bf16 takes a third less on CPUs that know it.")
 @click.option("--grid", is_flag=True, help="One labelled sheet instead of single pictures.")
 @out_option("out")
-@batch_option(8)
+@batch_option
 @device_option
 def generate(checkpoint: str | None, seeds: Sequence[int], classes: tuple[str, ...], psi: float, cutoff: int | None,
              center: Literal["class", "global"], noise: Literal["const", "random", "none"],
-             precision: Literal["auto", "fp32", "fp16", "bf16"], grid: bool, out: Path, batch: int,
+             precision: Literal["auto", "fp32", "fp16", "bf16"], grid: bool, out: Path, batch: int | None,
              device: str | None) -> None:
     """Draw synthetic scans as PNG files that say so in their names and text chunks."""
     from stylegan_oct.model import load_generator

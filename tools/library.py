@@ -25,25 +25,27 @@ Examples:
 
 @click.command(epilog=EPILOG)
 @checkpoint_option
-@click.option("--count", type=Whole(limits.PICTURES), default=2000, show_default=True,
-              help="Pictures, spread evenly over the classes; a larger number goes on with a library that is there.")
+@click.option("--count", type=Whole(limits.PICTURES),
+              help="Pictures, spread evenly over the classes; a larger number goes on with a library that is there. "
+              "[default: 2000, fewer where each takes long]")
 @psi_option
 @first_seed_option
 @click.option("--out", type=FILE, help="The zip. [default: in data/]")
 @click.option("--overwrite", is_flag=True, help="Replace a library of another checkpoint, psi or seed.")
-@batch_option(32)
+@batch_option
 @device_option
 @click.pass_context
-def library(ctx: click.Context, checkpoint: str | None, count: int, psi: float, seed: int, out: Path | None,
-            overwrite: bool, batch: int, device: str | None) -> None:
+def library(ctx: click.Context, checkpoint: str | None, count: int | None, psi: float, seed: int, out: Path | None,
+            overwrite: bool, batch: int | None, device: str | None) -> None:
     """Draw a library of synthetic pictures with their latents; `neighbours` and `atlas` search in it."""
-    from stylegan_oct.latent.library import default_path, write_library
+    from stylegan_oct.latent.library import default_count, default_path, write_library
     from stylegan_oct.model import load_generator
     from torch_utils.distributed import init_world
 
     G = load_generator(checkpoint, device=init_world(device).device)
     dest = out or default_path(G, psi=psi, seed=seed)
-    with progress_bar("drawing", count) as update:
+    count = count or default_count(G)
+    with progress_bar("drawing", count, shorter="--count makes it shorter") as update:
         held = write_library(dest, G, count=count, psi=psi, seed=seed, batch=batch, overwrite=overwrite,
                              progress=update)
     click.echo(f"{held} synthetic pictures in {dest}")

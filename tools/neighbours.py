@@ -33,7 +33,7 @@ Examples:
 @click.argument("paths", nargs=-1, metavar="[SCAN]...", type=PATH, callback=once)
 @checkpoint_option
 @click.option("--library", "library_path", type=PATH, metavar="ZIP",
-              help="As `library` wrote it. [default: 2000 pictures, drawn on the first use]")
+              help="As `library` wrote it. [default: 2000 pictures or fewer, drawn on the first use]")
 @click.option("-k", type=Whole(limits.NEIGHBOURS), default=10, show_default=True, help="Neighbours of a scan.")
 @click.option("--space", type=click.Choice(["features", "w"]), default="features", show_default=True,
               help="Compare what a detector sees, or latents; SCAN is then what `project` wrote.")
@@ -64,7 +64,7 @@ def neighbours(paths: tuple[Path, ...], checkpoint: str | None, library_path: Pa
     G = load_generator(checkpoint, device=place)
     queries = load_queries(paths, G, space=space, selection=selection, say=complain)
     seer = load_detector(detector, weights=weights, device=place)
-    with progress_bar("drawing") as update:
+    with progress_bar("drawing", shorter="a shorter library: python -m tools library --count N") as update:
         library = open_library(library_path, G, progress=update, say=complain)
     with progress_bar("looking") as update:
         found = search(queries, library, seer, k=k, training=training, progress=update)

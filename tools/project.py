@@ -43,24 +43,25 @@ Examples:
 @click.option("--steps", type=Whole(limits.STEPS), help="Steps of Adam. [default: as in the preset]")
 @click.option("--noise", is_flag=True, help="Also fit the noise of the layers: nearer, but worse to edit.")
 @click.option("--library", "library_path", type=PATH, metavar="ZIP",
-              help="Pictures to begin from. [default: 2000, drawn on the first use]")
+              help="Pictures to begin from. [default: 2000 or fewer, drawn on the first use]")
 @click.option("--encoder", "encoder_path", type=PATH, metavar="FILE",
               help="As `train-encoder` wrote it. [default: the generator's, where there is one]")
 @click.option("--reference", type=PATH, metavar="ZIP",
               help="Archive with held-out scans, to tell how usual a distance is.")
 @click.option("--compare", type=Whole(limits.SHOWN), metavar="N", help="Own samples, and held-out scans, to compare "
-              "distances with; projected once. [default: 32, or 8 where it takes long]")
+              "distances with; projected once. [default: 32, fewer where it takes long]")
 @click.option("--film", is_flag=True, help="Also film the way there.")
 @click.option("--again", is_flag=True, help="Project also what is done.")
 @seed_option
-@batch_option(8)
+@batch_option
 @out_option("out/project")
 @json_option
 @device_option
 def project(paths: tuple[Path, ...], checkpoint: str | None, class_name: str | None, selection: str, axes: Any,
             space: Literal["w", "w+", "pti"] | None, preset: str, steps: int | None, noise: bool,
             library_path: Path | None, encoder_path: Path | None, reference: Path | None, compare: int | None,
-            film: bool, again: bool, seed: int, batch: int, out: Path, as_json: bool, device: str | None) -> None:
+            film: bool, again: bool, seed: int, batch: int | None, out: Path, as_json: bool,
+            device: str | None) -> None:
     """Find for each SCAN the latents of the nearest synthetic picture, and say what it lost."""
     from stylegan_oct.latent.projection import run
     from stylegan_oct.latent.projection.prepare import Wishes, prepare_engine, tasks_of
@@ -73,15 +74,15 @@ def project(paths: tuple[Path, ...], checkpoint: str | None, class_name: str | N
     G = load_generator(checkpoint, device=init_world(device).device)
     tasks = tasks_of(paths, G, selection=selection, class_name=class_name, axes=axes)
     wishes = Wishes(preset=preset, space=space, steps=steps, noise=noise, library=library_path, encoder=encoder_path,
-                    reference=reference, compare=compare, seed=seed)
-    with progress_bar("preparing") as update:
+                    reference=reference, compare=compare, seed=seed, batch=batch)
+    with progress_bar("preparing", shorter="--compare 0 compares with nothing") as update:
         engine, calibration = prepare_engine(G, wishes, say=complain, progress=update)
     if calibration.samples:
         complain(f"its own samples are recovered to a distance of {calibration.recovery()['median_distance']:.4f} "
                  f"(median of {len(calibration.samples)})")
     rows = []
-    with progress_bar("projecting") as update:
-        for facts in run.project_all(engine, tasks, calibration, run.Options(out, batch, film, again), say=complain,
+    with progress_bar("projecting", shorter="--preset quick takes fewer steps") as update:
+        for facts in run.project_all(engine, tasks, calibration, run.Options(out, film, again), say=complain,
                                      progress=update):
             rows.append(facts)
             if not as_json:

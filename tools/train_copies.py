@@ -43,7 +43,7 @@ def train_copies(archive: Path | None, out: Path | None, resolution: int, kimg: 
     from stylegan_oct.data.archive import Archive
     from stylegan_oct.data.prepare import prepare_archive
     from stylegan_oct.features.copies_training import CopyTraining, train_copies
-    from stylegan_oct.metrics.memorisation import detector_path, measure_judge, open_judge
+    from stylegan_oct.metrics.memorisation.measure import detector_path, measure_judge, open_judge
     from torch_utils.distributed import init_world
 
     settings = CopyTraining(nimg=round(1000 * kimg), batch=batch, resolution=resolution, seed=seed)

@@ -17,13 +17,13 @@ Examples:
 
 @click.command("train-encoder", epilog=EPILOG)
 @checkpoint_option
-@click.option("--steps", type=Whole(limits.STEPS), default=2000, show_default=True,
-              help="Of Adam; 2000 take some 10 minutes at 64 px without a GPU.")
-@click.option("--batch", type=BATCH, default=16, show_default=True, help="Images per update.")
+@click.option("--steps", type=Whole(limits.STEPS),
+              help="Of Adam. [default: 2000, some 10 minutes at 64 px; fewer where each takes long]")
+@click.option("--batch", type=BATCH, default=16, show_default=True, help="Samples in a step.")
 @seed_option
 @click.option("--out", type=FILE, help="The file. [default: in data/]")
 @device_option
-def train_encoder(checkpoint: str | None, steps: int, batch: int, seed: int, out: Path | None,
+def train_encoder(checkpoint: str | None, steps: int | None, batch: int, seed: int, out: Path | None,
                   device: str | None) -> None:
     """Train an encoder, from which `project` begins nearer to the scan; no real scan is needed."""
     from stylegan_oct.features.detector import load_detector
@@ -33,7 +33,8 @@ def train_encoder(checkpoint: str | None, steps: int, batch: int, seed: int, out
 
     G = load_generator(checkpoint, device=init_world(device).device)
     path = out or encoders.default_encoder_path(G)
-    with progress_bar("training", steps) as update:
+    steps = steps or encoders.usual_steps(G)
+    with progress_bar("training", steps, shorter="--steps makes it shorter") as update:
         found, distances = encoders.train_encoder(G, load_detector("lite0", device=G.device), steps=steps, batch=batch,
                                                   seed=seed, progress=update)
     encoders.save_encoder(path, found, G)

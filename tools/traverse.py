@@ -29,7 +29,8 @@ from tools._options import (
 
 EPILOG = """\b
 Examples:
-  python -m tools traverse --class DRUSEN                         # along the first principal component
+  python -m tools traverse --class DRUSEN                         # along the direction with the largest effect
+  python -m tools traverse -c demo256 --class DME --direction central_thickness_um
   python -m tools traverse --directions out/directions/directions.safetensors --direction drusen_height_um
   python -m tools traverse --directions FILE --direction central_thickness_um --in-unit --reach 60 --video mp4
   python -m tools traverse --directions FILE --codes out/project/private-codes-1a2b3c4d.safetensors
@@ -39,7 +40,8 @@ Examples:
 @click.command(epilog=EPILOG)
 @checkpoint_option
 @click.option("--directions", "file", type=PATH, metavar="FILE",
-              help="Written by `directions`. [default: the first principal component of the class]")
+              help="Written by `directions`. [default: those beside the generator for --class, else the first "
+                   "principal component]")
 @click.option("--direction", "name", type=TEXT, metavar="NAME",
               help="Which one. [default: that with the largest effect]")
 @click.option("--layers", type=LAYERS, metavar="A-B", help="Move these layers alone. [default: those of the direction]")
@@ -59,14 +61,14 @@ Examples:
 @fps_option(25.0)
 @psi_option
 @out_option("out")
-@batch_option(32)
+@batch_option
 @device_option
 @json_option
 @click.pass_context
 def traverse(ctx: click.Context, checkpoint: str | None, file: Path | None, name: str | None,
              layers: tuple[int, int] | None, seeds: Sequence[int], class_name: str | None, codes: tuple[Path, ...],
              reach: float, in_unit: bool, columns: int, biomarker: str | None, video: str | None, seconds: float,
-             fps: float, psi: float, out: Path, batch: int, device: str | None, as_json: bool) -> None:
+             fps: float, psi: float, out: Path, batch: int | None, device: str | None, as_json: bool) -> None:
     """Draw samples moved along a direction, with the curve of a biomarker below."""
     from stylegan_oct.latent.directions import traverse as library
     from stylegan_oct.latent.directions.search import choose_direction
@@ -79,7 +81,8 @@ def traverse(ctx: click.Context, checkpoint: str | None, file: Path | None, name
         G, seeds, class_name or direction.class_name or None, psi=psi)
     curve = None if biomarker is None else library.check_biomarker(biomarker)
     steps = library.steps_between(direction, reach, columns, in_unit=in_unit)
-    with progress_bar("drawing", len(rows.labels) * len(steps)) as update:
+    with progress_bar("drawing", len(rows.labels) * len(steps),
+                      shorter="fewer --seeds or --columns make it shorter") as update:
         moved = library.traverse(G, direction, rows, steps, batch=batch, progress=update)
     curve = curve or moved.most_moved()
     stem = out / f"synthetic-traverse-{file_name(direction.name)}"
@@ -87,9 +90,9 @@ def traverse(ctx: click.Context, checkpoint: str | None, file: Path | None, name
     film = None
     if video:
         frames = max(2, round(seconds * fps))
-        with progress_bar("filming", frames) as update:
+        with progress_bar("filming", frames, shorter="--seconds or --fps makes it shorter") as update:
             film = library.film_traversal(stem.with_name(f"{stem.name}.{video}"), G, moved, curve, frames=frames,
-                                          fps=fps, progress=update)
+                                          fps=fps, batch=batch, progress=update)
     facts = {**moved.facts(), "picture": str(path), "video": None if film is None else film.facts()}
     lines = [moved.summary(curve), str(path), *([str(film.path)] if film else [])]
     click.echo(json.dumps(facts) if as_json else "\n".join(lines))

@@ -56,14 +56,14 @@ Examples:
 @click.option("--scale", type=Whole(limits.SCALE), help="Enlarge pixels. [default: to 256 a picture or more]")
 @click.option("--no-strip", is_flag=True, help="Leave out the caption; name and metadata still say synthetic.")
 @out_option("out")
-@batch_option(8)
+@batch_option
 @device_option
 @json_option
 @click.pass_context
 def walk(ctx: click.Context, checkpoint: str | None, seeds: Sequence[int] | None, classes: tuple[str, ...],
          morph: str | None, codes: tuple[Path, ...], grid: tuple[int, int] | None, psi: float, one_way: bool,
          speed: Literal["spline", "perceptual"], seconds: float, frames: int | None, fps: float, kind: str,
-         scale: int | None, no_strip: bool, out: Path, batch: int, device: str | None, as_json: bool) -> None:
+         scale: int | None, no_strip: bool, out: Path, batch: int | None, device: str | None, as_json: bool) -> None:
     """Film a walk: through seeds, from class to class, or between projected scans. Ctrl-C keeps what is done."""
     from stylegan_oct.latent.walk.film import film
     from stylegan_oct.latent.walk.routes import plan
@@ -75,7 +75,7 @@ def walk(ctx: click.Context, checkpoint: str | None, seeds: Sequence[int] | None
                  morph=morph.split(",") if morph else (), codes=codes, grid=grid, psi=psi, closed=not one_way)
     path = out / f"synthetic-walk-{file_name(route.name)}{'' if kind == 'png' else '.' + kind}"
     count = frames or max(2, round(seconds * fps))
-    with progress_bar("drawing", count) as update:
+    with progress_bar("drawing", count, shorter="--seconds or --frames makes it shorter") as update:
         video = film(G, route, path, frames=count, fps=fps, speed=speed, scale=scale, strip=not no_strip, batch=batch,
                      progress=update)
     line = f"{video.frames} of {count} frames, {video.seconds:.1f} s, {video.width}x{video.height} in {video.path}"

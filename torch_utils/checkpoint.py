@@ -184,6 +184,12 @@ def load_module(module: nn.Module, tensors: Mapping[str, Tensor], *, source: str
         CheckpointError: names the missing and the unexpected tensors, or those of another shape or not finite.
     """
     check_fits(module, tensors, source=source)
+    own = module.state_dict()
+    wrong = [name for name, tensor in tensors.items()
+             if tensor.is_floating_point() != own[name].is_floating_point() or not all_finite(tensor)]
+    if wrong:
+        raise CheckpointError(f"{source} is damaged: {wrong[0]} must hold finite numbers of the type "
+                              f"{own[wrong[0]].dtype}. Use another file.")
     module.load_state_dict(tensors)
 
 
@@ -194,19 +200,9 @@ def check_fits(module: nn.Module, tensors: Mapping[str, Tensor], *, source: str)
         CheckpointError: names the missing and the unexpected tensors, or those of another shape.
     """
     own = module.state_dict()
-    _check_fit(own, tensors, source)
-    wrong = [name for name, tensor in tensors.items()
-             if tensor.is_floating_point() != own[name].is_floating_point() or not all_finite(tensor)]
-    if wrong:
-        raise CheckpointError(f"{source} is damaged: {wrong[0]} must hold finite numbers of the type "
-                              f"{own[wrong[0]].dtype}. Use another file.")
-    module.load_state_dict(tensors)
-
-
-def _check_fit(own: Mapping[str, Tensor], found: Mapping[str, Tensor], source: str) -> None:
-    missing, extra = sorted(own.keys() - found.keys()), sorted(found.keys() - own.keys())
-    shapes = [f"{name}: {list(found[name].shape)} instead of {list(own[name].shape)}"
-              for name in sorted(own.keys() & found.keys()) if own[name].shape != found[name].shape]
+    missing, extra = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
+    shapes = [f"{name}: {list(tensors[name].shape)} instead of {list(own[name].shape)}"
+              for name in sorted(own.keys() & tensors.keys()) if own[name].shape != tensors[name].shape]
     problems = [f"{what} {', '.join(names[:5])}{' ...' if len(names) > 5 else ''}"
                 for what, names in (("missing", missing), ("unexpected", extra), ("other shapes", shapes)) if names]
     if problems:

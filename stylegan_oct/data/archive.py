@@ -217,8 +217,11 @@ class Archive:
         rows: dict[str, dict[str, Any]] = {}
         names = set(self._names)
         with reading(f"{MANIFEST} in {self.path}", DataError, "Make the archive again."):
-            for number, line in enumerate(self.read(MANIFEST).splitlines(), start=1):
-                row = parse_json(line, f"line {number}", nan=True, most=PER_IMAGE)
+            lines = self.read(MANIFEST).splitlines()
+            found = parse_json(b"[" + b",".join(lines) + b"]", "it", nan=True, most=self._most_of_all)
+            if len(found) != len(self._names):
+                raise ConfigError(f"it must tell of all {len(self._names)} images; got {len(found)}.")
+            for number, row in enumerate(found, start=1):
                 told = from_dict(ManifestRow, row, where=f"line {number}", strict=False)
                 expected = self._labels.get(told.name) if self.classes else None
                 if told.name in rows or told.name not in names or (told.split, told.label) != (
@@ -226,8 +229,6 @@ class Archive:
                     raise ConfigError(f"line {number} must tell of one image, its split and its label, once; got "
                                       f"{brief(told.name)}, {told.split} and {told.label}.")
                 rows[told.name] = row
-            if len(rows) != len(self._names):
-                raise ConfigError(f"it must tell of all {len(self._names)} images; got {len(rows)}.")
         return rows
 
     def read(self, name: str) -> bytes:
@@ -240,12 +241,15 @@ class Archive:
         if member is None:
             raise DataError(f"{self.path} holds no file {name}.")
         try:
-            # What tells of all images may grow with their number, and with nothing else.
-            most = LARGEST_IMAGE if is_image(name) else LARGEST_IMAGE + PER_IMAGE * len(self._names)
-            return read_member(self._zip, member, most)
+            return read_member(self._zip, member, LARGEST_IMAGE if is_image(name) else self._most_of_all)
         except (*BAD_ZIP, ConfigError) as error:
             raise DataError(f"{name} in {self.path} cannot be read: {brief_error(error).rstrip('.')}. Make the archive "
                             "again.") from error
+
+    @property
+    def _most_of_all(self) -> int:
+        """Bytes of a file that tells of all images: they may grow with their number, and with nothing else."""
+        return LARGEST_IMAGE + PER_IMAGE * len(self._names)
 
     def read_pixels(self, name: str) -> NDArray[np.uint8]:
         """Return an image, uint8 [H, W] or [H, W, 3].
@@ -299,7 +303,7 @@ class Archive:
         if INDEX not in self._zip.NameToInfo:
             return self._without_index()
         try:
-            index = parse_json(self.read(INDEX), "it", most=LARGEST_IMAGE + PER_IMAGE * len(self._names))
+            index = parse_json(self.read(INDEX), "it", most=self._most_of_all)
         except ConfigError as error:
             raise DataError(f"{INDEX} in {self.path} cannot be used: {error} A comma after the last entry is a "
                             "frequent cause. Mend it, or make the archive again.") from error

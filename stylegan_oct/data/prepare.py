@@ -12,6 +12,7 @@ from typing import Any
 from dnnlib.errors import DataError
 from dnnlib.escape import printable
 from dnnlib.progress import progress_bar
+from dnnlib.stored import BAD_ZIP
 from stylegan_oct.data.archive import INDEX, Archive
 from stylegan_oct.data.convert import convert
 from stylegan_oct.data.phantom_archive import write_phantom_archive
@@ -100,10 +101,11 @@ def planned_resolution(data: str | None, resolution: int | None, preset: str | N
 
 def is_archive(path: Path) -> bool:
     """Whether this is a zip that says what its images are, and not one of scans as they come."""
-    if not zipfile.is_zipfile(path):
+    try:
+        with zipfile.ZipFile(path) as file:
+            return INDEX in file.namelist()
+    except BAD_ZIP:
         return False
-    with zipfile.ZipFile(path) as file:
-        return INDEX in file.namelist()
 
 
 def _resolution_of(preset: str | None) -> int:

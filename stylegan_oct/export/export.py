@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 
 from dnnlib.errors import DataError, UserError
-from stylegan_oct.export import folder
-from stylegan_oct.export.draw import Artist, Tally, draw_pixels
-from stylegan_oct.export.folder import Record
+from stylegan_oct.export.description.manifest import Samples
+from stylegan_oct.export.drawing.draw import Artist, Tally, draw_pixels
+from stylegan_oct.export.drawing.measuring import measuring_processes
+from stylegan_oct.export.drawing.rules import Rule
+from stylegan_oct.export.drawing.select import KEPT
+from stylegan_oct.export.folder import folder
+from stylegan_oct.export.folder.folder import Record
+from stylegan_oct.export.folder.seal import seal
 from stylegan_oct.export.layouts import complete_parts, make_layout, write_part
-from stylegan_oct.export.manifest import Samples
-from stylegan_oct.export.measuring import measuring_processes
 from stylegan_oct.export.prepare import Job, Progress, Settings, prepare
-from stylegan_oct.export.rules import Rule
-from stylegan_oct.export.seal import seal
-from stylegan_oct.export.select import KEPT
 from torch_utils.distributed import World
 
 

@@ -19,12 +19,11 @@ from dnnlib.errors import ConfigError
 from dnnlib.text import suggest
 from stylegan_oct import limits
 from stylegan_oct.data.archive import SPLITS, Archive
-from stylegan_oct.export.rules import Rule
+from stylegan_oct.export.drawing.rules import Rule
 
 PART = 100                # pictures of the largest class
 RESERVED = 100            # seeds for each picture of a part: the most that can be tried
 PILOT = 240               # pictures of a class on which its thirds are found
-BATCH = 16                # on a CPU more gain nothing
 LARGEST_SEED = 2**32 - 1 - 100_000  # numpy's RandomState takes no more than 2**32 - 1; the last are for pilots
 
 

@@ -9,27 +9,29 @@ import torch
 
 from dnnlib.errors import ConfigError
 from stylegan_oct import limits
+from stylegan_oct.batches import steady
 from stylegan_oct.data.archive import SPLITS, Archive
 from stylegan_oct.data.privacy import Key
 from stylegan_oct.data.splits import parse_fractions
-from stylegan_oct.export.card import Facts
-from stylegan_oct.export.clock import Clock
-from stylegan_oct.export.draw import TRIES, Artist
-from stylegan_oct.export.folder import Record
+from stylegan_oct.export.description.card import Facts
+from stylegan_oct.export.description.manifest import NO_PARQUET, Collection, has_parquet
+from stylegan_oct.export.drawing.clock import Clock
+from stylegan_oct.export.drawing.draw import TRIES, Artist
+from stylegan_oct.export.drawing.measuring import Measure, measure_here
+from stylegan_oct.export.drawing.rules import Rule, parse_rule
+from stylegan_oct.export.drawing.select import Selection
+from stylegan_oct.export.drawing.teacher import Teacher, parse_input
+from stylegan_oct.export.folder import folder
+from stylegan_oct.export.folder.folder import Record
 from stylegan_oct.export.layouts import make_layout
-from stylegan_oct.export.manifest import NO_PARQUET, Collection, has_parquet
-from stylegan_oct.export.measuring import Measure, measure_here
-from stylegan_oct.export.plan import BATCH, Plan, counts_like, parse_counts
+from stylegan_oct.export.plan import Plan, counts_like, parse_counts
 from stylegan_oct.export.review import find_review
-from stylegan_oct.export.rules import Rule, parse_rule
-from stylegan_oct.export.select import Selection
-from stylegan_oct.export.teacher import Teacher, parse_input
 from stylegan_oct.features.detector import load_detector
 from stylegan_oct.features.oct import OctDetector
 from stylegan_oct.latent.intake import pixel_size
 from stylegan_oct.limits import check_fields
-from stylegan_oct.metrics.memorisation import CopyJudge, open_judge
-from stylegan_oct.metrics.report import Report
+from stylegan_oct.metrics.memorisation.measure import CopyJudge, open_judge
+from stylegan_oct.metrics.report.report import Report
 from stylegan_oct.model import OctGenerator, load_generator, weights_beside
 
 PER_CLASS = 50
@@ -50,7 +52,7 @@ class Settings:
     psi: float = 1.0
     seed: int = 0
     tries: int = TRIES
-    batch: int = BATCH
+    batch: int | None = None            # pictures at once; None: as many as serve
     split: str = "90,10"
     layout: str = "imagefolder"
     mapping: str | None = None          # CNV=WAMD,DME=DR
@@ -173,12 +175,19 @@ def _plan(settings: Settings, G: OctGenerator) -> Plan:
     if rules and not settings.biomarkers:
         raise ConfigError("--biomarker needs biomarkers; leave --no-biomarkers out.")
     return Plan(checkpoint_sha256=G.info.sha256, classes=classes, counts=counts, psi=settings.psi, seed=settings.seed,
-                batch=settings.batch, split=(fractions.train, fractions.val, fractions.test), layout=settings.layout,
-                mapping=settings.mapping or "", corner_mark=settings.corner_mark, latents=settings.latents,
-                biomarkers=settings.biomarkers, oracle_min=settings.oracle_min, rules=rules,
+                batch=_batch(settings, G), split=(fractions.train, fractions.val, fractions.test),
+                layout=settings.layout, mapping=settings.mapping or "", corner_mark=settings.corner_mark,
+                latents=settings.latents, biomarkers=settings.biomarkers, oracle_min=settings.oracle_min, rules=rules,
                 teacher_input=settings.teacher_input if settings.teacher else "",
                 teacher_classes=settings.teacher_classes or "" if settings.teacher else "",
                 data_name=settings.data_name, data_licence=settings.data_licence, licence=settings.licence)
+
+
+def _batch(settings: Settings, G: OctGenerator) -> int:
+    """Return how many pictures are drawn together: as asked for, as in an export begun there, or as many as serve."""
+    if settings.batch is None and folder.is_begun(settings.out):
+        return folder.read_record(settings.out).plan.batch
+    return steady(G.layers, G.device, asked=settings.batch)
 
 
 def parse_mapping(text: str) -> dict[str, str]:

@@ -6,10 +6,10 @@ from typing import Any
 
 from dnnlib.config import to_dict
 from dnnlib.text import format_seconds
+from stylegan_oct.export.drawing.select import KEPT
 from stylegan_oct.export.export import Summary
-from stylegan_oct.export.folder import rejected
-from stylegan_oct.export.select import KEPT
-from stylegan_oct.export.verify import Verdict
+from stylegan_oct.export.folder.folder import rejected
+from stylegan_oct.export.folder.verify import Verdict
 
 SHOWN = 10  # names of each kind
 

@@ -4,7 +4,7 @@ import shlex
 from pathlib import Path
 
 from dnnlib.errors import ConfigError, DataError
-from stylegan_oct.metrics.report import FILE, Report, read_report
+from stylegan_oct.metrics.report.report import FILE, Report, read_report
 from stylegan_oct.model import GeneratorInfo
 
 USUAL = Path("out/evaluate")  # where `evaluate` writes

@@ -15,6 +15,7 @@ from torch.nn.functional import interpolate
 from dnnlib.errors import CheckpointError, ConfigError
 from dnnlib.files import sha256_of
 from dnnlib.text import suggest
+from stylegan_oct.batches import seen_at_once
 from torch_utils.checkpoint import read_tensors
 from torch_utils.images import to_unit
 
@@ -79,15 +80,16 @@ class Detector(nn.Module):
         return next(self.parameters()).device
 
     @torch.no_grad()
-    def embed(self, pixels: Tensor, *, batch: int = 32) -> Tensor:
+    def embed(self, pixels: Tensor, *, batch: int | None = None) -> Tensor:
         """Return one vector for each picture, float32 [N, dim], on the CPU.
 
         Args:
             pixels: uint8 [N, C, H, W], C = 1 or 3, of any size.
-            batch: pictures at once.
+            batch: pictures at once; None: as many as serve.
         """
         assert pixels.dtype == torch.uint8 and pixels.ndim == 4, (pixels.dtype, pixels.shape)
         parts = [torch.zeros(0, self.dim)]
+        batch = batch or seen_at_once(self.size or max(pixels.shape[2:]), self.device)
         for part in torch.split(pixels, batch) if len(pixels) else ():
             parts.append(self.pool(resize(to_unit(part.to(self.device)), self.size)).cpu())
         return torch.cat(parts)

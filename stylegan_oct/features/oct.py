@@ -122,12 +122,12 @@ class OctDetector(Detector):
         return self.network.pool(self._channels(images))
 
     @torch.no_grad()
-    def classify(self, pixels: Tensor, *, batch: int = 64) -> Tensor:
+    def classify(self, pixels: Tensor, *, batch: int | None = None) -> Tensor:
         """Return the probability of each class, float32 [N, classes], on the CPU.
 
         Args:
             pixels: uint8 [N, C, H, W], C = 1 or 3, of any size.
-            batch: pictures at once.
+            batch: pictures at once; None: as many as serve.
         """
         logits = self.network.classifier(self.embed(pixels, batch=batch).to(self.device))
         probabilities: Tensor = logits.softmax(dim=1).cpu()

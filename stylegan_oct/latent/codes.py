@@ -94,15 +94,23 @@ def check_codes(codes: Codes, G: OctGenerator, path: Path) -> None:
     """Refuse codes of another generator.
 
     Raises:
-        DataError: they belong to another one, or do not fit it.
+        DataError: they belong to another one.
     """
     layers, width = G.network.num_ws, G.network.w_dim
     if codes.checkpoint_sha256 != G.info.sha256 or codes.w.shape != (layers, width):
         raise DataError(f"{path} belongs to another generator (checkpoint {codes.checkpoint_sha256[:12]}, not "
                         f"{G.info.sha256[:12]}). Give that one with --checkpoint, or project the scan again.")
+
+
+def check_changes(codes: Codes, G: OctGenerator) -> None:
+    """Refuse changes of weights and noise that the generator cannot take.
+
+    Raises:
+        DataError: they do not fit it.
+    """
     own = {name: tensor.shape for name, tensor in G.network.synthesis.state_dict().items()}
     convolutions = {name: shape for name, shape in own.items() if name.endswith("weight") and len(shape) == 4}
-    with reading(path, DataError, "Project the scan again."):
+    with reading("What codes change", DataError, "Project the scan again."):
         for name in codes.delta:
             noise = own.get(name.removeprefix("noise."))
             if name.startswith("noise.") and noise is not None and name.endswith("noise_const"):

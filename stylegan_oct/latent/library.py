@@ -23,6 +23,7 @@ from dnnlib.interrupt import Interrupt
 from dnnlib.pictures import Picture, encode_png, synthetic_text
 from dnnlib.stored import reading
 from stylegan_oct import limits
+from stylegan_oct.batches import at_once, usual_count
 from stylegan_oct.data.archive import INDEX, SYNTHETIC, Archive, ArchiveWriter
 from stylegan_oct.model import OctGenerator
 from stylegan_oct.sampling import Manner
@@ -31,7 +32,7 @@ from torch_utils.tensor_file import decode_tensors, take
 
 LATENTS = "latents.safetensors"
 AGAIN = "Make the library again with: python -m tools library --overwrite"
-DEFAULT_COUNT = 2000
+USUAL_COUNT = 2000      # pictures, where each takes little time
 
 Progress = Callable[[int, int], object]
 
@@ -100,8 +101,8 @@ class Library:
                               "--checkpoint, or leave --library out to have a library made.")
 
 
-def write_library(dest: Path, G: OctGenerator, *, count: int = DEFAULT_COUNT, psi: float = 1.0, seed: int = 0,
-                  batch: int = 32, overwrite: bool = False, progress: Progress = lambda *_: None) -> int:
+def write_library(dest: Path, G: OctGenerator, *, count: int | None = None, psi: float = 1.0, seed: int = 0,
+                  batch: int | None = None, overwrite: bool = False, progress: Progress = lambda *_: None) -> int:
     """Draw a library, or go on with a shorter one of the same origin; return how many pictures it holds.
 
     Ctrl-C ends it early with the pictures drawn so far; the same call goes on from there.
@@ -109,10 +110,10 @@ def write_library(dest: Path, G: OctGenerator, *, count: int = DEFAULT_COUNT, ps
     Args:
         dest: the zip.
         G: generator.
-        count: pictures in all, spread evenly over the classes.
+        count: pictures in all, spread evenly over the classes; None: `default_count`.
         psi: truncation towards the mean of the class.
         seed: of the first picture; the next has the next.
-        batch: pictures at once.
+        batch: pictures at once; None: as many as serve.
         overwrite: replace a library of another origin.
         progress: called with (pictures done, all pictures).
     Raises:
@@ -122,7 +123,7 @@ def write_library(dest: Path, G: OctGenerator, *, count: int = DEFAULT_COUNT, ps
     """
     limits.PSI.check("psi", psi)
     limits.SEED.check("seed", seed)
-    limits.BATCH.check("batch", batch)
+    count, batch = count or default_count(G), at_once(G.layers, G.device, asked=batch)
     origin = Origin(checkpoint_sha256=G.info.sha256, psi=psi, seed=seed)
     _check(dest, G, count)
     before = _earlier(dest, origin, overwrite)
@@ -157,7 +158,12 @@ def default_path(G: OctGenerator, *, psi: float = 1.0, seed: int = 0) -> Path:
     return Path("data") / f"library-{G.info.sha256[:12]}{more}.zip"
 
 
-def open_library(path: Path | None, G: OctGenerator, *, progress: Progress = lambda *_: None,
+def default_count(G: OctGenerator) -> int:
+    """Return how many pictures a library holds when nobody says."""
+    return usual_count(G.layers, G.device, USUAL_COUNT, least=250)
+
+
+def open_library(path: Path | None, G: OctGenerator, *, batch: int | None = None, progress: Progress = lambda *_: None,
                  say: Callable[[str], object] = lambda _: None) -> Library:
     """Return the library at `path`, or the generator's own, drawn on the first use.
 
@@ -167,8 +173,8 @@ def open_library(path: Path | None, G: OctGenerator, *, progress: Progress = lam
     """
     own = path or default_path(G)
     if path is None and not own.exists():
-        say(f"drawing {DEFAULT_COUNT} pictures once, in {own} (a minute at 64 px, ten at 256 px without a GPU)")
-        write_library(own, G, progress=progress)
+        say(f"drawing {default_count(G)} pictures once, in {own}; for fewer: python -m tools library --count N")
+        write_library(own, G, batch=batch, progress=progress)
     library = Library(own)
     library.check_origin(G)
     return library

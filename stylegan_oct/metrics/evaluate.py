@@ -19,12 +19,12 @@ from dnnlib.logs import append_jsonl
 from dnnlib.rundir import RunDir
 from stylegan_oct import __version__
 from stylegan_oct.metrics.ground import Ground
-from stylegan_oct.metrics.observe import Observer, observe
-from stylegan_oct.metrics.pictures import Pictures
-from stylegan_oct.metrics.report import FILE, PARTS, Part, Report, encode, read_report, write_report
+from stylegan_oct.metrics.observers.observe import Observer, observe
+from stylegan_oct.metrics.observers.pictures import Pictures
+from stylegan_oct.metrics.report.report import FILE, PARTS, Part, Report, encode, read_report, write_report
+from stylegan_oct.metrics.report.verdict import judge
 from stylegan_oct.metrics.sides import SIDES
-from stylegan_oct.metrics.values import Value
-from stylegan_oct.metrics.verdict import judge
+from stylegan_oct.metrics.statistics.values import Value
 
 log = logging.getLogger(__name__)
 
@@ -140,7 +140,7 @@ def _look(ground: Ground, names: Sequence[str]) -> None:
     for identity, found in observers.items():
         if found:
             observe(pictures[identity], list(found.values()), ground.cache, world=ground.world,
-                    batch=ground.settings.batch, progress=ground.telling("drawing samples"))
+                    batch=ground.batch, progress=ground.telling("drawing samples"))
 
 
 def _measure(ground: Ground, name: str) -> Part:
@@ -166,8 +166,8 @@ def _run_of(ground: Ground) -> Path | None:
 
 
 def _write_page(ground: Ground, report: Report, out: Path, show_scans: bool) -> None:
-    from stylegan_oct.metrics.page import save_page  # matplotlib takes seconds to import
-    from stylegan_oct.metrics.showing import pictures_of
+    from stylegan_oct.metrics.report.page import save_page  # matplotlib takes seconds to import
+    from stylegan_oct.metrics.report.showing import pictures_of
 
     private = show_scans and report.reference.source != "phantom"
     pictures = pictures_of(ground, report, show_scans=show_scans or report.reference.source == "phantom")

@@ -11,15 +11,16 @@ from numpy.typing import NDArray
 from dnnlib.errors import ConfigError, DataError
 from dnnlib.text import suggest
 from stylegan_oct import limits
+from stylegan_oct.batches import at_once
 from stylegan_oct.data.archive import SYNTHETIC, Archive
 from stylegan_oct.data.prepare import LARGE, prepare_archive
 from stylegan_oct.features.detector import DETECTORS, Detector, load_detector
 from stylegan_oct.features.oct import OctDetector
 from stylegan_oct.limits import check_fields
-from stylegan_oct.metrics.memorisation import CopyJudge, open_judge
-from stylegan_oct.metrics.pictures import ArchivePictures, DrawnPictures, spread_labels
-from stylegan_oct.metrics.report import PARTS, Reference, Seer, Split, Subject
-from stylegan_oct.metrics.usefulness import UsefulnessSettings
+from stylegan_oct.metrics.memorisation.measure import CopyJudge, open_judge
+from stylegan_oct.metrics.observers.pictures import ArchivePictures, DrawnPictures, spread_labels
+from stylegan_oct.metrics.report.report import PARTS, Reference, Seer, Split, Subject
+from stylegan_oct.metrics.usefulness.measure import UsefulnessSettings
 from stylegan_oct.model import OctGenerator, training_archive, weights_beside
 from torch_utils.distributed import World
 
@@ -42,7 +43,7 @@ class Settings:
     only: tuple[str, ...] = PARTS
     official: bool = False        # the official metrics too
     seed: int = 0                 # of the first sample
-    batch: int = 64
+    batch: int | None = None      # pictures at once; None: as many as serve
     usefulness: UsefulnessSettings | None = None   # None: by what a CPU or a GPU can do
 
     def __post_init__(self) -> None:
@@ -98,7 +99,13 @@ class Ground:
         """The samples, the classes as frequent as among the scans."""
         held_out = self.held_out.labels if self.held_out else np.zeros(0, np.int64)
         counts = class_counts(self.training.labels, held_out, len(self.training.classes), self.settings.count)
-        return DrawnPictures(self.G, spread_labels(counts), seed=self.settings.seed, psi=self.settings.psi)
+        return DrawnPictures(self.G, spread_labels(counts), seed=self.settings.seed, psi=self.settings.psi,
+                             batch=self.settings.batch)
+
+    @property
+    def batch(self) -> int:
+        """How many pictures are drawn and looked at at once."""
+        return at_once(self.G.layers, self.G.device, asked=self.settings.batch)
 
     @cached_property
     def scans_cache(self) -> Path:

@@ -8,18 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnnlib.errors import DataError
-from stylegan_oct.metrics.consistency import consistency_observers, measure_consistency
-from stylegan_oct.metrics.fidelity import measure_fidelity
+from stylegan_oct.batches import usual_count
+from stylegan_oct.metrics.consistency.measure import consistency_observers, measure_consistency
+from stylegan_oct.metrics.distances.fidelity import measure_fidelity
+from stylegan_oct.metrics.distances.official import measure_official
+from stylegan_oct.metrics.distances.path_length import measure_path_lengths
 from stylegan_oct.metrics.ground import Ground
-from stylegan_oct.metrics.memorisation import measure_memorisation
-from stylegan_oct.metrics.observe import Embedding, Observer
-from stylegan_oct.metrics.official import measure_official
-from stylegan_oct.metrics.path_length import measure_path_lengths
-from stylegan_oct.metrics.pictures import Pictures, some_of_each
-from stylegan_oct.metrics.report import Part, encode
-from stylegan_oct.metrics.usefulness import BAR, measure_usefulness, usefulness_observers
+from stylegan_oct.metrics.memorisation.measure import measure_memorisation
+from stylegan_oct.metrics.observers.observe import Embedding, Observer
+from stylegan_oct.metrics.observers.pictures import Pictures, some_of_each
+from stylegan_oct.metrics.report.report import Part, encode
+from stylegan_oct.metrics.usefulness.measure import BAR, measure_usefulness, usefulness_observers
 
-WAYS = 600    # of the path lengths
+WAYS = 600    # of the path lengths, where a picture takes little time
 PERCEPTUAL = ("lite0", "vgg16-lpips")   # networks whose distances follow what people see
 MEASURED = 1000   # samples, and scans, whose biomarkers are measured: 45 ms each at 64 px
 KEPT = 1000   # numbers of a distribution that are kept for its plot
@@ -38,16 +39,16 @@ def fidelity(ground: Ground) -> Part:
     """Return how near samples are to scans."""
     values = measure_fidelity(ground.training, ground.held_out, ground.fake, ground.detectors, cache=ground.scans_cache,
                               fake_cache=ground.cache, world=ground.world, seed=ground.settings.seed,
-                              batch=ground.settings.batch, progress=ground.telling("looking"))
-    labels = some_labels(ground.fake.labels, WAYS)
+                              batch=ground.batch, progress=ground.telling("looking"))
+    labels = some_labels(ground.fake.labels, usual_count(ground.G.layers, ground.G.device, WAYS, least=100))
     values += measure_path_lengths(ground.G, labels, [seer for seer in ground.detectors if seer.name in PERCEPTUAL],
-                                   psi=ground.settings.psi, seed=ground.settings.seed, world=ground.world,
-                                   progress=ground.telling("path lengths"))
+                                   psi=ground.settings.psi, seed=ground.settings.seed, batch=ground.batch,
+                                   world=ground.world, progress=ground.telling("path lengths"))
     if ground.settings.official:
         weights = ground.settings.weights
         values += measure_official(ground.G, ground.training, cache=ground.scans_cache, fake_cache=ground.cache,
                                    inception=weights.get("inception"), vgg16=weights.get("vgg16"), world=ground.world,
-                                   seed=ground.settings.seed, batch=ground.settings.batch,
+                                   seed=ground.settings.seed, batch=ground.batch,
                                    progress=ground.telling("official metrics"))
     return Part(name="fidelity", values=tuple(values))
 
@@ -56,7 +57,7 @@ def memorisation(ground: Ground) -> Part:
     """Return whether samples repeat training scans."""
     judge = ground.judge
     found = measure_memorisation(judge, ground.fake, cache=ground.cache, world=ground.world,
-                                 batch=ground.settings.batch, progress=ground.telling("looking for copies"))
+                                 batch=ground.batch, progress=ground.telling("looking for copies"))
     data = {"samples": _thinned(found.rows.ratio), "held_out": _thinned(judge.held_out.ratio),
             "limit": float(judge.null.scores[judge.null.rank - 1]), "pairs": [asdict(pair) for pair in found.pairs],
             "flagged": np.flatnonzero(found.rows.flagged).tolist()}
@@ -68,7 +69,7 @@ def consistency(ground: Ground) -> Part:
     scans = some_of_each(ground.held_out or ground.training, MEASURED)
     found = measure_consistency(scans, _measured(ground), ground.oracle,
                                 cache=ground.scans_cache, fake_cache=ground.cache, world=ground.world,
-                                seed=ground.settings.seed, batch=ground.settings.batch,
+                                seed=ground.settings.seed, batch=ground.batch,
                                 progress=ground.telling("measuring"))
     data: dict[str, Any] = {"distributions": found.distributions, "confusion": found.confusion}
     return Part(name="consistency", values=tuple(found.values), data=encode(data))

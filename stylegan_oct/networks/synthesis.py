@@ -1,6 +1,7 @@
 """The synthesis network: w -> image (Karras et al. 2020, SG2, sections 2.2 and 4.1)."""
 
 import math
+from collections.abc import Iterator
 from typing import Literal
 
 import torch
@@ -254,6 +255,13 @@ class SynthesisNetwork(nn.Module):
             in_channels = out_channels
         self.num_ws = 2 * len(self.resolutions)  # two a block, less one at 4x4, and one more for the last toRGB
 
+    def blocks(self) -> Iterator[SynthesisBlock]:
+        """Yield the blocks from 4x4 on."""
+        for resolution in self.resolutions:
+            block = self.get_submodule(f"b{resolution}")
+            assert isinstance(block, SynthesisBlock)
+            yield block
+
     def forward(self, ws: Tensor, *, noise_mode: NoiseMode = "random", force_fp32: bool = False,
                 speckle: Tensor | None = None) -> Tensor:
         """Return images [N, img_channels, R, R], float32, for ws [N, num_ws, w_dim].
@@ -269,9 +277,7 @@ class SynthesisNetwork(nn.Module):
         x: Tensor | None = None
         img: Tensor | None = None
         first = 0
-        for resolution in self.resolutions:
-            block = self.get_submodule(f"b{resolution}")
-            assert isinstance(block, SynthesisBlock)
+        for block in self.blocks():
             # toRGB of a block shares the w of the next block's first convolution.
             x, img = block(x, img, ws[:, first:first + block.num_conv + 1], noise_mode=noise_mode,
                            force_fp32=force_fp32, speckle=speckle)

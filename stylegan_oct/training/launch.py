@@ -17,6 +17,7 @@ from dnnlib.config import from_dict, override, to_json
 from dnnlib.errors import ConfigError, DataError, TrainingError
 from dnnlib.files import atomic_write, sha256_of
 from dnnlib.rundir import RunDir, create_run, find_run, runs_in
+from stylegan_oct.batches import LEARNT
 from stylegan_oct.config import DataConfig, TrainConfig
 from stylegan_oct.data.archive import SYNTHETIC, Archive
 from stylegan_oct.model import find_generator, read_info, run_config
@@ -25,6 +26,7 @@ from stylegan_oct.training import loop
 from stylegan_oct.training.quality import check_metrics
 from torch_utils import checkpoint
 from torch_utils.distributed import World
+from torch_utils.memory import map_large_blocks
 from torch_utils.precision import allow_tf32
 
 log = logging.getLogger(__name__)
@@ -206,6 +208,8 @@ def _flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def set_up_device(config: TrainConfig, world: World) -> None:
     """Set what this process's device computes with, for a whole run."""
     if world.device.type == "cpu":
+        if config.batch_gpu * config.feature_numbers() > LEARNT:
+            map_large_blocks()
         return
     torch.backends.cudnn.benchmark = True  # every step has the same shapes
     allow_tf32(config.tf32)

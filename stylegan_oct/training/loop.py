@@ -4,6 +4,7 @@ import contextlib
 import gc
 import itertools
 import logging
+import math
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
@@ -21,10 +22,11 @@ from dnnlib.rundir import RunDir
 from dnnlib.text import format_seconds
 from stylegan_oct.config import TrainConfig
 from stylegan_oct.data.dataset import ArchiveDataset
+from stylegan_oct.model import layers_of
 from stylegan_oct.training.bar import Bar, work_left
 from stylegan_oct.training.monitor import Monitor
 from stylegan_oct.training.quality import Quality
-from stylegan_oct.training.snapshots import Snapshots
+from stylegan_oct.training.snapshots import Snapshots, draws_of_a_class
 from stylegan_oct.training.speckle import measure_speckle
 from stylegan_oct.training.state import State, build_networks, create_state
 from stylegan_oct.training.steps import Microbatch, Steps
@@ -32,6 +34,7 @@ from stylegan_oct.training.transfer import grow_from, start_from
 from torch_utils import checkpoint
 from torch_utils.distributed import World
 from torch_utils.images import to_unit
+from torch_utils.memory import is_out_of_memory
 from torch_utils.prefetch import prefetch
 from torch_utils.sampler import MicrobatchSampler, Stream, microbatch_offsets
 from torch_utils.stats import Stats
@@ -59,11 +62,14 @@ def train(config: TrainConfig, run: RunDir, world: World, console: Console) -> O
     nimg = _shown(run)
     # Most of a step on a GPU reads and writes feature maps. On a CPU small pictures cost more than these say.
     on_cpu = world.is_first and world.device.type == "cpu" and nimg < config.total_nimg
-    costs = [estimate_sec_per_image(stage) if on_cpu else stage.feature_numbers() for stage in stages]
+    measured = [measure_speed(stage) for stage in stages] if on_cpu else []
+    costs = [speed.step for speed in measured] or [stage.feature_numbers() for stage in stages]
     console = console if world.is_first else Console(quiet=True)
     with Interrupt() as interrupt, Bar(stages, costs, nimg, console) as bar:
         if on_cpu:
-            _announce_cpu(work_left(stages, costs, nimg))
+            grids = sum(map(sec_of_grids, stages, measured, [0, *(stage.total_nimg for stage in stages)],
+                            itertools.repeat(nimg)))
+            _announce_cpu(work_left(stages, costs, nimg), grids)
         outcome = Outcome(False, nimg, None, None)
         for stage, begin_nimg in zip(stages, [0, *(stage.total_nimg for stage in stages)], strict=False):
             if stage.total_nimg > nimg or stage is stages[-1]:
@@ -88,7 +94,7 @@ def _train_stage(config: TrainConfig, begin_nimg: int, run: RunDir, world: World
                  config.r1.gamma)
     stats = Stats(world)
     steps = Steps(config, state, world, stats, torch.from_numpy(dataset.labels))
-    snapshots = Snapshots(config, state.G_ema, dataset) if world.is_first else None
+    snapshots = Snapshots(config, state.G_ema, dataset, stopped=lambda: interrupt.requested) if world.is_first else None
     quality = Quality(config, run, snapshots.G, state.nimg) if snapshots and config.save.metrics else None
     with (contextlib.closing(_batches(config, dataset, state.nimg, world)) as batches,
           Monitor(config, run, state, world, stats, snapshots, bar, quality) as monitor):
@@ -171,17 +177,26 @@ def _readable(micros: Iterator[Any]) -> Iterator[Any]:
         raise DataError(str(error).strip().splitlines()[-1].removeprefix("dnnlib.errors.DataError: ")) from None
 
 
-def _announce_cpu(seconds: float) -> None:
-    """Say that there is no GPU and how long the rest will take."""
-    message = f"No GPU: training on the CPU with {torch.get_num_threads()} threads, about {format_seconds(seconds)}."
-    if seconds > 86400:
-        message += (" That is long; a GPU does it in hours. Narrow presets are demo256, small512 and demo (RES=64); a "
+def _announce_cpu(steps: float, grids: float) -> None:
+    """Say that there is no GPU and how many seconds the rest will take, the sample grids apart where they count."""
+    apart = f", {format_seconds(grids)} of it for sample grids" if grids > 60 else ""
+    log.info("No GPU: training on the CPU with %d threads, about %s%s.", torch.get_num_threads(),
+             format_seconds(steps + grids), apart)
+    if steps + grids > 86400:
+        log.warning("That is long; a GPU does it in hours. Narrow presets are demo256, small512 and demo (RES=64); a "
                     "run can be stopped whenever its samples are good enough.")
-    log.warning(message) if seconds > 86400 else log.info(message)
 
 
-def estimate_sec_per_image(config: TrainConfig) -> float:
-    """Return the expected seconds per training image on this machine's CPU, from one forward pass of each network.
+@dataclass(frozen=True)
+class Speed:
+    """Seconds on this machine's CPU."""
+
+    step: float   # for a training image
+    grid: float   # for a grid of samples
+
+
+def measure_speed(config: TrainConfig) -> Speed:
+    """Return what to expect of this machine's CPU, from forward passes of both networks.
 
     A training image costs about four passes through G and seven through D in the main steps and R1, and where path
     lengths are regularised 1.5 more through G. Random numbers of the run are not touched.
@@ -190,24 +205,33 @@ def estimate_sec_per_image(config: TrainConfig) -> float:
     labels = torch.zeros(n, len(config.data.classes))
     if config.data.classes:
         labels[:, 0] = 1
+    cpu = torch.device("cpu")
     passes = 4 + 1.5 * (config.path_length.weight > 0)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
-        G, D = build_networks(config, torch.device("cpu"))
+        G, D = build_networks(config, cpu)
 
-        def seconds() -> float:
+        def seconds() -> tuple[float, float]:
             begin = time.perf_counter()
             images = G(torch.zeros(n, G.z_dim), labels, noise_mode="const")
             middle = time.perf_counter()
             D(images, labels)
-            return (passes * (middle - begin) + 7 * (time.perf_counter() - middle)) / n
+            return (middle - begin) / n, (time.perf_counter() - middle) / n
 
-        return min(seconds() for _ in range(3))
+        draw, judge = (min(times) for times in zip(*(seconds() for _ in range(3)), strict=True))
+    grid = draws_of_a_class(layers_of(G, cpu), cpu) * max(len(config.data.classes), 1)
+    return Speed(passes * draw + 7 * judge, grid * draw)
+
+
+def sec_of_grids(config: TrainConfig, speed: Speed, begin_nimg: int, nimg: int) -> float:
+    """Return the seconds that the sample grids of a stage will take from an image count on."""
+    shown = max(config.total_nimg - max(begin_nimg, nimg), 0)
+    first = begin_nimg == nimg == 0
+    return (math.ceil(shown / (config.save.snapshot_kimg * 1000)) + first) * speed.grid
 
 
 def check_memory(error: RuntimeError, config: TrainConfig) -> TrainingError | None:
     """Return what to do about a failed allocation, or None for any other error."""
-    is_memory = isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
-    if not is_memory:
+    if not is_out_of_memory(error):
         return None
     group = min(config.D.mbstd_group_size, config.batch_gpu)
     smaller = [n for n in range(group, config.batch_gpu, group) if config.batch % n == 0]

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dnnlib.config import Count, Finite, Name, from_dict
+from dnnlib.config import Count, Finite, Measured, Name, from_dict
 from dnnlib.errors import ConfigError
 from dnnlib.files import atomic_write
 from dnnlib.logs import append_jsonl, count_of, keep_rows, read_jsonl
@@ -25,12 +25,18 @@ from dnnlib.stored import brief, is_inside, read_json
 from dnnlib.text import suggest
 from stylegan_oct.config import TrainConfig
 from stylegan_oct.features.detector import DETECTORS, Detector, load_detector
-from stylegan_oct.metrics.fidelity import METRICS, measure_fidelity
-from stylegan_oct.metrics.kernel import Draws, kernel_distance
-from stylegan_oct.metrics.observe import Embedding, observe
-from stylegan_oct.metrics.pictures import ArchivePictures, DrawnPictures, Pictures, some_of_each, spread_labels
-from stylegan_oct.metrics.report import encode
-from stylegan_oct.metrics.values import Value
+from stylegan_oct.metrics.distances.fidelity import METRICS, measure_fidelity
+from stylegan_oct.metrics.distances.kernel import Draws, kernel_distance
+from stylegan_oct.metrics.observers.observe import Embedding, observe
+from stylegan_oct.metrics.observers.pictures import (
+    ArchivePictures,
+    DrawnPictures,
+    Pictures,
+    some_of_each,
+    spread_labels,
+)
+from stylegan_oct.metrics.report.report import encode
+from stylegan_oct.metrics.statistics.values import Value
 from stylegan_oct.model import OctGenerator
 from torch_utils.checkpoint import is_complete
 
@@ -183,7 +189,7 @@ class Best:
     checkpoint: Name
     metric: Name
     value: Finite
-    floor: float | None
+    floor: Measured | None
     loss: Finite
 
     def __post_init__(self) -> None:

@@ -1,6 +1,6 @@
 """Sample grids with fixed seeds, and how varied the samples of each class are against the real ones."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from dnnlib.pictures import save_png, sheet, synthetic_text
+from stylegan_oct.batches import Layers, at_once, usual_count
 from stylegan_oct.config import TrainConfig
 from stylegan_oct.data.dataset import ArchiveDataset
 from stylegan_oct.model import GeneratorInfo, OctGenerator
@@ -16,7 +17,7 @@ from stylegan_oct.networks.generator import Generator
 from torch_utils.images import to_pictures, to_unit
 
 COLUMNS = 8
-DRAWS = 16  # samples of each class from which the diversity is taken
+DRAWS = 16  # samples of each class from which the diversity is taken, where a picture takes little time
 
 
 class Snapshots:
@@ -26,14 +27,17 @@ class Snapshots:
         config: of the run.
         G: the averaged generator.
         dataset: for the real scans beside which the samples are judged.
+        stopped: says whether to leave a grid unfinished.
     """
 
-    def __init__(self, config: TrainConfig, G: Generator, dataset: ArchiveDataset) -> None:
-        self._config = config
+    def __init__(self, config: TrainConfig, G: Generator, dataset: ArchiveDataset, *,
+                 stopped: Callable[[], bool] = lambda: False) -> None:
+        self._config, self._stopped = config, stopped
         info = GeneratorInfo(Path(), "", config.data.classes, config.data.resolution, config.data.channels, 0,
                              config.preset, "", dataset.preprocess, {})
         self.G = OctGenerator(G, info)
         self._rows = config.data.classes or ("samples",)
+        self._draws = draws_of_a_class(self.G.layers, self.G.device)
         self._reals = [self._real_images(dataset, row) for row in range(len(self._rows))]
         self._real_diversity = [diversity(images) for images in self._reals]
 
@@ -44,8 +48,16 @@ class Snapshots:
         save_png(path, sheet(pictures, row_labels=self._rows, title="training images"), text)
 
     def save(self, path: Path, nimg: int) -> dict[str, float]:
-        """Write the grid of samples; return the diversity of each class as a share of that of the real images."""
-        samples = [self._samples(row) for row in range(len(self._rows))]
+        """Write the grid of samples; return the diversity of each class as a share of that of the real images.
+
+        Nothing is written, and {} returned, where `stopped` says so meanwhile.
+        """
+        samples = []
+        for row in range(len(self._rows)):
+            found = self._samples(row)
+            if found is None:
+                return {}
+            samples.append(found)
         pictures = [to_pictures(images[:COLUMNS]) for images in samples]
         title = f"synthetic, after {nimg / 1000:g} kimg"
         save_png(path, sheet(pictures, row_labels=self._rows, title=title),
@@ -54,12 +66,17 @@ class Snapshots:
                 for name, images, real in zip(self._rows, samples, self._real_diversity, strict=True) if real > 0}
 
     @torch.no_grad()
-    def _samples(self, row: int) -> Tensor:
-        """Return [DRAWS, C, R, R] of one class, drawn in pieces no larger than a micro-batch."""
+    def _samples(self, row: int) -> Tensor | None:
+        """Return [n, C, R, R] of one class, drawn in pieces no larger than a micro-batch; None when stopped."""
         label = row if self._config.data.classes else None
-        seeds = [row * DRAWS + i for i in range(DRAWS)]
-        size = self._config.batch_gpu
-        return torch.cat([self.G(self.G.z(seeds[i:i + size]), label).cpu() for i in range(0, DRAWS, size)])
+        seeds = [row * DRAWS + i for i in range(self._draws)]
+        size = min(self._config.batch_gpu, at_once(self.G.layers, self.G.device))
+        images = []
+        for begin in range(0, len(seeds), size):
+            if self._stopped():
+                return None
+            images.append(self.G(self.G.z(seeds[begin:begin + size]), label).cpu())
+        return torch.cat(images)
 
     def _real_images(self, dataset: ArchiveDataset, row: int) -> Tensor:
         """Return up to DRAWS training images of one class."""
@@ -70,6 +87,11 @@ class Snapshots:
         if not len(chosen):
             return torch.zeros(1, self._config.data.channels, dataset.resolution, dataset.resolution)
         return to_unit(torch.stack([dataset[int(i)][0] for i in chosen]))
+
+
+def draws_of_a_class(layers: Layers, device: torch.device) -> int:
+    """Return how many samples of each class are drawn for a grid: fewer where each takes a CPU long."""
+    return usual_count(layers, device, DRAWS, least=COLUMNS)
 
 
 def diversity(images: Tensor) -> float:

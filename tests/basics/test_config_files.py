@@ -5,8 +5,9 @@ import pytest
 
 from dnnlib.config import from_dict, override, parse_setting, to_dict, to_json
 from dnnlib.errors import ConfigError
+from stylegan_oct.batches import LEARNT
 from stylegan_oct.config import DataConfig, TrainConfig
-from stylegan_oct.presets import AT_ONCE, PRESETS, default_preset, fit_to_device, heuristic_gamma
+from stylegan_oct.presets import LEAST, PRESETS, default_preset, fit_to_device, heuristic_gamma
 
 
 def data(resolution: int = 256) -> DataConfig:
@@ -94,7 +95,7 @@ def test_a_fitted_micro_batch_divides_the_batch_and_the_std_group(name: str, pro
     raw = PRESETS[name](data(), processes)
     config = fit_to_device(raw, raw.batch_gpu, on_gpu=False, processes=processes)
     assert config.batch % (config.batch_gpu * processes) == 0
-    assert config.batch_gpu <= 4 or config.batch_gpu * config.feature_numbers() <= AT_ONCE
+    assert config.batch_gpu <= LEAST or config.batch_gpu * config.feature_numbers() <= LEARNT
 
 
 def test_a_batch_that_the_processes_cannot_share_is_refused() -> None:

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner, Result
 from PIL import Image
 from tiny import tiny_config, write_archive
@@ -158,3 +159,26 @@ def test_float16_is_refused_on_a_cpu(archive: Path, tmp_path: Path) -> None:
     result = invoke(*options, "fp16")
     assert result.exit_code == 2 and "--precision bf16" in result.output
     assert json.loads(invoke(*options, "bf16").output)["precision"] == "bf16"
+
+
+@pytest.mark.parametrize("error", [
+    MemoryError(), RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory"),
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")])
+@pytest.mark.parametrize("name, advice", [("generate", "--batch"), ("library", "--batch"), ("neighbours", "Close")])
+def test_too_little_memory_is_one_line_with_the_remedy(error: Exception, name: str, advice: str,
+                                                      monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("stylegan_oct.model.load_generator", fail)
+    result = invoke(name)
+    assert result.exit_code == 1
+    assert result.stderr.count("\n") == 1 and "Out of memory" in result.stderr and advice in result.stderr
+
+
+def test_other_errors_of_the_runtime_are_not_taken_for_too_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("shapes cannot be multiplied")
+
+    monkeypatch.setattr("stylegan_oct.model.load_generator", fail)
+    assert isinstance(invoke("generate").exception, RuntimeError)

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -11,6 +12,9 @@ import stylegan_oct
 from dnnlib.errors import CheckpointError
 from stylegan_oct.classes import CLASSES
 from stylegan_oct.features.oct import OctDetector
+from stylegan_oct.latent.directions.file import file_beside, load_directions
+from stylegan_oct.latent.directions.search import choose_direction
+from stylegan_oct.latent.directions.traverse import rows_of_seeds, traverse
 from stylegan_oct.model import BESIDE, GENERATOR_FILE, INCLUDED, find_generator, weights_beside
 
 NAMES = sorted(path.parent.name for path in INCLUDED.glob(f"*/{GENERATOR_FILE}"))
@@ -73,3 +77,30 @@ def test_its_judge_is_the_one_beside_it(name: str) -> None:
     file = weights_beside(info, "oct")
     assert file is not None and OctDetector.load(file).classes == CLASSES
     assert weights_beside(info, "lite0") is None
+
+
+@pytest.mark.parametrize("label", CLASSES)
+@pytest.mark.parametrize("name", NAMES)
+def test_its_directions_lie_beside_it_and_say_what_they_do(name: str, label: str) -> None:
+    G = stylegan_oct.load_generator(name)
+    file = file_beside(G, label)
+    found = load_directions(file, G)
+    told = json.loads(file.with_suffix(".json").read_text())
+    assert told["checkpoint_sha256"] == G.info.sha256 and told["class"] == label
+    measured = {one["name"]: one for one in told["directions"]}    # none where the effects were left for later
+    assert list(measured) == [one.name for one in found][:len(measured)] and len(measured) in (0, len(found))
+    assert {one.kind for one in found} == {"pca", "sefa", "boundary", "regression"}
+    assert all(one.class_name == label and one.step.isfinite().all() for one in found)
+    if measured:
+        change = measured["mean_thickness_um"]["changes"]["mean_thickness_um"]
+        assert change["per_step"] > change["half_width"] > 0 and measured["mean_thickness_um"]["r_predicted"] > 0.5
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_thickness_moves_along_its_direction_without_a_search(name: str) -> None:
+    G = stylegan_oct.load_generator(name)
+    direction = choose_direction(G, None, "mean_thickness_um", class_name="NORMAL")
+    moved = traverse(G, direction, rows_of_seeds(G, range(4), "NORMAL"), np.array([-1.5, 0.0, 1.5]), batch=4)
+    thickness = moved.values["mean_thickness_um"].mean(axis=0)
+    assert thickness[0] < thickness[1] < thickness[2]
+    assert thickness[2] - thickness[0] == pytest.approx(3 * direction.amount, rel=0.6)

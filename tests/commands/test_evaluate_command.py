@@ -9,9 +9,9 @@ from click.testing import CliRunner, Result
 from tiny import tiny_config, write_archive
 
 from stylegan_oct.metrics import evaluate as evaluation
-from stylegan_oct.metrics.report import PARTS, Part
+from stylegan_oct.metrics.report.report import PARTS, Part
 from stylegan_oct.metrics.sides import Side
-from stylegan_oct.metrics.values import Value
+from stylegan_oct.metrics.statistics.values import Value
 from stylegan_oct.training.state import create_state
 from tools.__main__ import main
 

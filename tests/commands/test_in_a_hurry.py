@@ -11,8 +11,8 @@ from generator_file import write_generator
 from PIL import Image
 
 from dnnlib.errors import ConfigError
+from stylegan_oct.export.drawing.rules import parse_rule
 from stylegan_oct.export.prepare import parse_mapping
-from stylegan_oct.export.rules import parse_rule
 from stylegan_oct.latent.directions.traverse import rows_of_seeds
 from stylegan_oct.latent.walk.routes import through_seeds
 from stylegan_oct.metrics.ground import parse_weights

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from stylegan_oct.export.description.manifest import Collection, Item, Rows
 from stylegan_oct.export.layouts import Layout, finish_parts, make_layout, write_part
-from stylegan_oct.export.manifest import Collection, Item, Rows
 
 CLASSES = ("CNV", "DME", "DRUSEN", "NORMAL")
 COLLECTION = Collection(classes=CLASSES, resolution=16, channels=1)

@@ -4,10 +4,10 @@ import pytest
 from made_samples import CHECKPOINT, COLLECTION, made_item
 
 from dnnlib.errors import ConfigError
-from stylegan_oct.export.card import CARD, README, Facts, write_card
-from stylegan_oct.export.manifest import manifest_of
-from stylegan_oct.metrics.report import Finding, Part, Reference, Report, Subject
-from stylegan_oct.metrics.values import Value
+from stylegan_oct.export.description.card import CARD, README, Facts, write_card
+from stylegan_oct.export.description.manifest import manifest_of
+from stylegan_oct.metrics.report.report import Finding, Part, Reference, Report, Subject
+from stylegan_oct.metrics.statistics.values import Value
 
 
 def _rows():

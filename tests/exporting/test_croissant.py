@@ -3,10 +3,10 @@ import json
 import pytest
 from made_samples import COLLECTION, made_export
 
-from stylegan_oct.export.card import Facts
-from stylegan_oct.export.croissant import FILE, write_croissant
+from stylegan_oct.export.description.card import Facts
+from stylegan_oct.export.description.croissant import FILE, write_croissant
+from stylegan_oct.export.description.manifest import manifest_of
 from stylegan_oct.export.layouts import LAYOUTS
-from stylegan_oct.export.manifest import manifest_of
 
 
 def _written(name, out):

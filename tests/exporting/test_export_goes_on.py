@@ -111,7 +111,7 @@ def test_a_stop_while_it_is_closed_leaves_no_trace(tmp_path: Path, layout: str,
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("stylegan_oct.export.seal.write_sums", lambda *_, **__: stop())
+        patch.setattr("stylegan_oct.export.folder.seal.write_sums", lambda *_, **__: stop())
         with pytest.raises(KeyboardInterrupt):
             export_in_parts(stopped, layout=layout)
     export_in_parts(stopped, layout=layout)

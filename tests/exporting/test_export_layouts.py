@@ -11,8 +11,8 @@ from made_samples import COLLECTION, made_export, made_item, made_picture, made_
 from safetensors.numpy import load_file
 
 from dnnlib.errors import ConfigError, DataError
-from stylegan_oct.export.hashes import SUMS, write_sums
-from stylegan_oct.export.latents import FILE, write_latents
+from stylegan_oct.export.description.hashes import SUMS, write_sums
+from stylegan_oct.export.description.latents import FILE, write_latents
 from stylegan_oct.export.layouts import (
     LAYOUTS,
     complete_parts,
@@ -224,7 +224,7 @@ def test_sha256sum_accepts_the_hashes_and_finds_a_changed_picture(name, tmp_path
 
 
 def test_latents_are_read_by_safetensors_in_the_order_of_the_rows(tmp_path, monkeypatch):
-    monkeypatch.setattr("stylegan_oct.export.latents.BATCH", 7)
+    monkeypatch.setattr("stylegan_oct.export.description.latents.BATCH", 7)
     _, rows = made_export("imagefolder", tmp_path)
 
     def latents_of(items):

@@ -16,10 +16,10 @@ from made_samples import CLASSES, COLLECTION, made_item, made_picture
 
 from dnnlib.errors import ConfigError, DataError
 from dnnlib.escape import csv_cells, printable
-from stylegan_oct.export.card import Facts, write_card
-from stylegan_oct.export.croissant import write_croissant
+from stylegan_oct.export.description.card import Facts, write_card
+from stylegan_oct.export.description.croissant import write_croissant
+from stylegan_oct.export.description.manifest import Item, manifest_of
 from stylegan_oct.export.layouts import LAYOUTS, finish_parts, make_layout, write_part
-from stylegan_oct.export.manifest import Item, manifest_of
 from tools.__main__ import main
 
 OURS = {"NOR": "NORMAL", "AMD": "DRUSEN", "WAMD": "CNV", "DR": "DME"}

@@ -10,8 +10,8 @@ from made_samples import CLASSES, COLLECTION, made_export, made_picture
 from PIL import Image
 
 from stylegan_oct.data.archive import Archive
-from stylegan_oct.export.card import Facts, write_card
-from stylegan_oct.export.manifest import manifest_of
+from stylegan_oct.export.description.card import Facts, write_card
+from stylegan_oct.export.description.manifest import manifest_of
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the libraries
 

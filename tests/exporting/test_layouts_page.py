@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from made_samples import COLLECTION, made_export
 
-from stylegan_oct.export.card import Facts, write_card
-from stylegan_oct.export.croissant import write_croissant
+from stylegan_oct.export.description.card import Facts, write_card
+from stylegan_oct.export.description.croissant import write_croissant
+from stylegan_oct.export.description.manifest import manifest_of
 from stylegan_oct.export.layouts import LAYOUTS
-from stylegan_oct.export.manifest import manifest_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "layouts.md"
 SNIPPETS = {section.partition("\n")[0]: section.split("```python\n")[1].split("```")[0]

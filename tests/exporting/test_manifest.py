@@ -5,8 +5,8 @@ import pytest
 from made_samples import CLASSES, made_item
 
 from dnnlib.errors import DataError
-from stylegan_oct.export import manifest as module
-from stylegan_oct.export.manifest import CSV, PARQUET, SCHEMA, Item, Manifest, manifest_of
+from stylegan_oct.export.description import manifest as module
+from stylegan_oct.export.description.manifest import CSV, PARQUET, SCHEMA, Item, Manifest, manifest_of
 
 
 def _rows(path):

@@ -7,7 +7,7 @@ import pytest
 from made_samples import CHECKPOINT, made_item, made_picture, made_samples
 from PIL import Image
 
-from stylegan_oct.export.marks import SOURCE_TYPE, XMP_KEYWORD, Marker, corner_tag
+from stylegan_oct.export.description.marks import SOURCE_TYPE, XMP_KEYWORD, Marker, corner_tag
 
 IPTC = "{http://iptc.org/std/Iptc4xmpExt/2008-02-29/}DigitalSourceType"
 RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"

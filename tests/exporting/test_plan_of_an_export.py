@@ -12,8 +12,8 @@ from tiny import write_archive
 
 from dnnlib.config import from_dict, to_dict
 from dnnlib.errors import ConfigError, DataError
+from stylegan_oct.export.drawing.rules import Rule, parse_rule
 from stylegan_oct.export.plan import PART, Plan, counts_like, parse_counts, share_out
-from stylegan_oct.export.rules import Rule, parse_rule
 
 CLASSES = ("CNV", "DME", "DRUSEN", "NORMAL")
 
@@ -135,3 +135,11 @@ def test_a_third_of_a_biomarker_that_cannot_be_measured_is_refused() -> None:
 def test_a_third_of_equal_values_is_refused() -> None:
     with pytest.raises(DataError, match="100% would be its upper-third"):
         parse_rule("drusen_area_mm2=upper-third", CLASSES).resolved("NORMAL", np.zeros(240))
+
+
+def test_an_export_that_was_begun_goes_on_with_its_own_batch(tmp_path: Path) -> None:
+    from in_parts import export_in_parts
+
+    export_in_parts(tmp_path / "export", classes="CNV=3", batch=2)
+    again = export_in_parts(tmp_path / "export", classes="CNV=3", batch=None)
+    assert again.record.plan.batch == 2 and again.drawn_now == 0

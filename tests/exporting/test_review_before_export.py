@@ -9,7 +9,7 @@ from generator_file import write_generator
 from dnnlib.errors import ConfigError, DataError
 from stylegan_oct.export import review
 from stylegan_oct.export.review import find_review
-from stylegan_oct.metrics.report import FILE, Reference, Report, Subject, write_report
+from stylegan_oct.metrics.report.report import FILE, Reference, Report, Subject, write_report
 from stylegan_oct.model import GeneratorInfo, load_generator
 
 

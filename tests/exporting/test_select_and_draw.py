@@ -14,12 +14,12 @@ from torch import Tensor
 
 from dnnlib.errors import ConfigError, DataError
 from stylegan_oct.data.preprocess import Preprocess
-from stylegan_oct.export.clock import Clock
-from stylegan_oct.export.draw import Artist, Tally, draw_pixels
-from stylegan_oct.export.measuring import measure_here, measuring_processes
+from stylegan_oct.export.drawing.clock import Clock
+from stylegan_oct.export.drawing.draw import Artist, Tally, draw_pixels
+from stylegan_oct.export.drawing.measuring import measure_here, measuring_processes
+from stylegan_oct.export.drawing.rules import Rule
+from stylegan_oct.export.drawing.select import COPY, ELSEWHERE, KEPT, OUTSIDE, UNKNOWN, UNSURE, Selection
 from stylegan_oct.export.plan import Plan
-from stylegan_oct.export.rules import Rule
-from stylegan_oct.export.select import COPY, ELSEWHERE, KEPT, OUTSIDE, UNKNOWN, UNSURE, Selection
 from stylegan_oct.latent.intake import pixel_size
 from stylegan_oct.model import OctGenerator, load_generator
 from stylegan_oct.phantom.scan import render

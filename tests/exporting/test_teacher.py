@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dnnlib.errors import CheckpointError, ConfigError, UserError
-from stylegan_oct.export.teacher import NORMALISATIONS, Teacher, TeacherInput, parse_input
+from stylegan_oct.export.drawing.teacher import NORMALISATIONS, Teacher, TeacherInput, parse_input
 
 CLASSES = ("CNV", "DRUSEN")
 

@@ -12,9 +12,9 @@ from PIL import Image
 
 from dnnlib.errors import ConfigError, DataError
 from dnnlib.files import sha256_of
-from stylegan_oct.export import verify as verifying
+from stylegan_oct.export.folder import verify as verifying
+from stylegan_oct.export.folder.verify import verify
 from stylegan_oct.export.layouts import LAYOUTS
-from stylegan_oct.export.verify import verify
 
 
 @pytest.fixture(scope="module", params=LAYOUTS)

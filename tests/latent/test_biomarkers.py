@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 
+from stylegan_oct.latent.biomarkers import segment
 from stylegan_oct.latent.biomarkers.lines import draw_lines
 from stylegan_oct.latent.biomarkers.measure import DEPTH_UM, NAMES, UNITS, Measurements, errors_at, measure
+from stylegan_oct.latent.biomarkers.paths import FAR, shortest_paths
 from stylegan_oct.phantom import LAYERS, Scan, render
 
 
@@ -50,14 +52,68 @@ def test_every_name_has_a_unit_values_and_reasons():
         assert [reason is not None for reason in found.reasons[name]] == np.isnan(found.values[name]).tolist()
 
 
-def test_a_picture_measures_the_same_alone_and_among_others():
-    pictures = np.stack([render(73, index, resolution=(64, 64), border=False).image for index in range(17)])
-    together = measure(pictures)
-    for number in (0, 16):
-        alone = measure(pictures[number:number + 1])
-        np.testing.assert_allclose(alone.ilm[0], together.ilm[number], atol=1e-3)
-        thickness = together.values["mean_thickness_um"][number]
-        assert value(alone, "mean_thickness_um") == pytest.approx(thickness, abs=0.01)
+@pytest.mark.parametrize(("size", "count"), [((64, 64), 35), ((96, 200), 6), ((256, 256), 6), ((640, 512), 2)])
+def test_a_picture_measures_exactly_the_same_alone_and_among_others(size, count):
+    pictures = np.stack([render(73, index, resolution=size, border=False).image for index in range(count - 1)]
+                        + [np.random.default_rng(0).integers(0, 255, size, dtype=np.uint8)])
+    valid = np.ones(pictures.shape, bool)
+    valid[1, :, :size[1] // 8] = False
+    together = measure(pictures, None, valid)
+    for number in {0, 1, count - 2, count - 1}:
+        alone = measure(pictures[number:number + 1], None, valid[number:number + 1])
+        for name in NAMES:
+            np.testing.assert_array_equal(alone.values[name], together.values[name][number:number + 1], name)
+            assert alone.reasons[name] == together.reasons[name][number:number + 1]
+        for name in ("ilm", "rpe", "bruch", "fovea", "fluid", "foci"):
+            np.testing.assert_array_equal(getattr(alone, name)[0], getattr(together, name)[number], name)
+
+
+def cheapest(cost: np.ndarray, steepest: int, linear: float, quadratic: float) -> float:
+    """The cost of the cheapest path by trying each step to each place, column after column."""
+    total = cost[0]
+    for column in cost[1:]:
+        total = np.array([min(total[z - s] + linear * abs(s) + quadratic * s * s for s in range(-steepest, steepest + 1)
+                              if 0 <= z - s < len(total)) for z in range(len(total))]) + column
+    return float(total.min())
+
+
+@pytest.mark.parametrize(("steepest", "linear", "quadratic"), [(1, 0.0, 0.0), (2, 0.1, 0.05), (5, 0.3, 0.0)])
+def test_paths_are_the_cheapest_and_never_go_where_they_may_not(steepest, linear, quadratic):
+    rng = np.random.default_rng(1)
+    costs = [rng.random((n, 20, 17), dtype=np.float32) for n in (1, 2)]
+    costs[1][0, :, 9:], costs[1][1, 5:8, :4] = FAR, FAR
+    found = shortest_paths(costs, steepest=steepest, linear=linear, quadratic=quadratic)
+    for cost, path in zip(np.concatenate(costs), np.concatenate(found), strict=True):
+        steps = np.diff(path)
+        paid = cost[np.arange(20), path].sum() + (linear * abs(steps) + quadratic * steps**2).sum()
+        assert abs(steps).max() <= steepest and paid < FAR
+        assert paid == pytest.approx(cheapest(cost, steepest, linear, quadratic), rel=1e-5)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 7, 8, 13])
+def test_running_sums_and_windows_are_those_of_a_loop(rows):
+    planes = np.random.default_rng(2).random((2, 3, 20), dtype=np.float32)
+    expected = np.stack([planes[..., z:z + rows].sum(axis=2) for z in range(21 - rows)], axis=2)
+    np.testing.assert_allclose(segment._running_sum(planes, rows), expected, rtol=1e-5)
+    edged = np.pad(planes, ((0, 0), (0, 0), (rows, rows)), mode="edge")
+    above, below = segment._windows(planes, rows, rows)
+    for z in range(21):
+        np.testing.assert_allclose(above[..., z], edged[..., z:z + rows].mean(axis=2), rtol=1e-5)
+        np.testing.assert_allclose(below[..., z], edged[..., z + rows:z + 2 * rows].mean(axis=2), rtol=1e-5)
+
+
+def test_rows_between_two_depths_have_their_middle_there():
+    above, below = np.array([[-3.0, 2.0, 4.5, 9.0]]), np.array([[2.5, 3.0, 40.0, 8.0]])
+    middle = np.arange(10) + 0.5
+    expected = (middle > above[..., None]) & (middle < below[..., None])
+    np.testing.assert_array_equal(segment.between(10, above, below), expected)
+
+
+def test_third_differences_are_those_of_the_matrix():
+    third = np.diff(np.eye(9), n=3, axis=0)
+    square = third.T @ third
+    for below, band in enumerate(segment._third_differences(9)):
+        np.testing.assert_allclose(band[:9 - below], np.diagonal(square, -below))
 
 
 def test_moving_a_picture_down_moves_its_lines_and_keeps_its_biomarkers():

@@ -27,17 +27,27 @@ from stylegan_oct.latent.biomarkers.measure import NAMES
 from stylegan_oct.latent.codes import Codes, save_codes
 from stylegan_oct.latent.directions import population as population
 from stylegan_oct.latent.directions.effects import (
+    MIN_SAMPLES,
     Change,
     Effect,
     change_along,
     correlation,
     measure_effects,
     oracle_for,
+    pictures_to_measure,
 )
 from stylegan_oct.latent.directions.file import Direction
 from stylegan_oct.latent.directions.population import draw_ws
 from stylegan_oct.latent.directions.report import table
-from stylegan_oct.latent.directions.search import FIT, FRESH, Search, choose_direction, find_directions
+from stylegan_oct.latent.directions.search import (
+    FIT,
+    FRESH,
+    MIN_VALID,
+    Search,
+    choose_direction,
+    find_directions,
+    usual_counts,
+)
 from stylegan_oct.latent.directions.traverse import (
     rows_of_codes,
     rows_of_seeds,
@@ -207,6 +217,43 @@ def test_the_commands_write_directions_table_picture_grid_and_video(run: Callabl
     assert moved["direction"] == "pca1" and np.shape(moved["values"][SECOND]) == (5, 7)
 
 
+def test_directions_beside_a_generator_are_taken_until_it_is_another_one(tmp_path: Path) -> None:
+    def call(*args: str, code: int = 0) -> str:
+        result = CliRunner().invoke(main, [args[0], "-c", str(tmp_path), "--out", str(tmp_path / "out"), *args[1:]])
+        assert result.exit_code == code, (result.output, result.exception)
+        return result.output
+
+    G = write_generator(tmp_path)
+    few = ["--fit-samples", "100", "--samples", "12", "--components", "1", "--beside"]
+    call("directions", *few)
+    written = {path.name for path in tmp_path.glob("directions-*")}
+    assert written == {f"directions-{name}.{end}" for name in G.info.classes for end in ("safetensors", "json")}
+    assert not (tmp_path / "out").exists()
+    report = json.loads((tmp_path / "directions-DRUSEN.json").read_text())
+    assert (report["class"], report["samples"], report["fit_samples"]) == ("DRUSEN", 12, 100)
+    brief = ["traverse", "--class", "drusen", "--seeds", "0", "--columns", "2", "--json"]
+    assert json.loads(call(*brief))["direction"] == report["directions"][0]["name"]
+    assert json.loads(call(*brief, "--direction", SECOND))["direction"] == SECOND
+    assert "Say within which class 'mean_thickness_um' is meant: --class CNV or DRUSEN" in call(
+        "traverse", "--direction", SECOND, code=2)
+    write_generator(tmp_path, seed=1)    # as after more training
+    said = call(*brief, code=2)
+    assert "belong to another generator" in said and "python -m tools directions --beside" in said
+    call("directions", *few, "--class", "DRUSEN")
+    call(*brief)
+
+
+def test_nothing_lies_beside_a_generator_without_classes(tmp_path: Path) -> None:
+    write_generator(tmp_path, classes=())
+    result = CliRunner().invoke(main, ["directions", "-c", str(tmp_path), "--beside"])
+    assert result.exit_code == 2 and "leave --beside out" in result.output
+
+
+def test_larger_pictures_get_fewer_samples() -> None:
+    small, large = usual_counts(64), usual_counts(256)
+    assert small.fit > large.fit >= MIN_VALID and small.moved > large.moved >= MIN_SAMPLES
+
+
 @pytest.mark.parametrize(("args", "words"), [
     (["--direction", "drusen_area_mm2"], "Say with --directions which file holds 'drusen_area_mm2'"),
     (["--biomarker", "thickness"], "There is no biomarker 'thickness'."),
@@ -227,15 +274,49 @@ def test_what_a_scan_became_is_for_its_owner_alone(run: Callable[..., str], G: O
     assert (tmp_path / "synthetic-traverse-pca1.png").stat().st_mode & 0o077 == 0
 
 
-def test_ctrl_c_keeps_the_effects_measured_so_far(
+def test_ctrl_c_keeps_the_samples_moved_so_far_along_every_direction(
         G: OctGenerator, perceptual: PerceptualDistance) -> None:
     found = find_directions(G, Search(class_name="CNV", methods=("pca",), components=3, samples=200))
 
-    def stop(done: int) -> None:
-        os.kill(os.getpid(), signal.SIGINT) if done == 30 else None
+    def measured(stop_at: int) -> list[Effect]:
+        stopped: list[int] = []
 
-    assert [e.direction.name for e in measure_effects(G, found, perceptual, samples=10, class_name="CNV", batch=30,
-                                                      progress=stop)] == ["pca1"]
+        def stop(done: int) -> None:
+            if done >= stop_at and not stopped:
+                stopped.append(done)
+                os.kill(os.getpid(), signal.SIGINT)
+
+        return measure_effects(G, found, perceptual, samples=40, class_name="CNV", batch=20, progress=stop)
+
+    each = 10 * (1 + 2 * len(found))    # pictures of a part of ten samples
+    assert measured(30) == []
+    effects = measured(2 * each + 15)
+    assert {e.direction.name for e in effects} == {"pca1", "pca2", "pca3"}
+    assert {e.samples for e in effects} == {20} == {c.samples for e in effects for c in e.changes.values()}
+
+
+def test_what_is_measured_depends_neither_on_the_batch_nor_on_other_directions(
+        G: OctGenerator, perceptual: PerceptualDistance) -> None:
+    found = find_directions(G, Search(methods=("pca", "sefa"), components=2, samples=200))
+    oracle: Any = oracle_for(G, None)
+    together = {e.direction.name: e for e in measure_effects(G, found, perceptual, samples=24, oracle=oracle, batch=6)}
+    for direction in found:
+        (alone,) = measure_effects(G, [direction], perceptual, samples=24, oracle=oracle, batch=32)
+        same = together[direction.name]
+        for name, change in alone.changes.items():
+            assert dataclasses.astuple(change) == pytest.approx(dataclasses.astuple(same.changes[name]), rel=1e-3)
+        assert (alone.same_class, alone.samples) == (same.same_class, same.samples)
+        assert alone.path == pytest.approx(same.path, rel=1e-4)
+
+
+def test_every_sample_is_drawn_at_rest_once(G: OctGenerator, perceptual: PerceptualDistance,
+                                            monkeypatch: pytest.MonkeyPatch) -> None:
+    found = find_directions(G, Search(methods=("pca",), components=3, samples=200))
+    drawn: list[int] = []
+    synthesize = G.synthesize
+    monkeypatch.setattr(G, "synthesize", lambda ws: drawn.append(len(ws)) or synthesize(ws))
+    measure_effects(G, found, perceptual, samples=24)
+    assert sum(drawn) == 24 * (1 + 2 * len(found)) == pictures_to_measure(G, found, 24, None)
 
 
 def test_processes_measure_the_same_in_the_same_order(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -251,19 +332,22 @@ def test_processes_measure_the_same_in_the_same_order(monkeypatch: pytest.Monkey
 
 
 class Oracle:
-    """Names the pictures of each sample, at the steps -2, 0, 2, after these classes."""
+    """Names the pictures of each sample after these classes: those of pictures at rest, and those at -2 and 2."""
 
-    def __init__(self, *classes: int) -> None:
-        self.classes = classes
+    def __init__(self, rest: int, *moved: int) -> None:
+        self.rest, self.moved, self.calls = rest, moved, 0
 
     def classify(self, pixels: torch.Tensor) -> torch.Tensor:
-        return torch.eye(2)[torch.tensor(self.classes).repeat(len(pixels) // 3)]
+        self.calls += 1
+        at_rest = self.calls % 2 == 1    # with one direction they take turns
+        return torch.eye(2)[torch.tensor((self.rest,) if at_rest else self.moved).repeat(
+            len(pixels) if at_rest else len(pixels) // 2)]
 
 
 def test_the_share_of_samples_that_keep_their_class_is_that_of_the_oracle(
         G: OctGenerator, perceptual: PerceptualDistance) -> None:
     found = [choose_direction(G, None, None, class_name="CNV")]
-    for classes, share in (((0, 0, 0), 1.0), ((0, 0, 1), 0.5), ((1, 0, 1), 0.0)):
+    for classes, share in (((0, 0, 0), 1.0), ((0, 0, 1), 0.5), ((0, 1, 1), 0.0)):
         oracle: Any = Oracle(*classes)
         (effect,) = measure_effects(G, found, perceptual, samples=20, class_name="CNV", oracle=oracle)
         assert effect.same_class == share
@@ -284,7 +368,8 @@ def test_a_direction_that_leaves_its_biomarker_alone_has_no_side_effect_rather_t
         direction = Direction(name="drusen_count", kind="regression", class_name="", layers=(0, 1), unit="1 SD",
                               step=torch.ones(8))
         changes = {"drusen_count": change(target_in_sd), "foci_count": change(-0.3)}
-        return Effect(direction=direction, changes=changes, same_class=None, path=1.0, r_predicted=None).side_effect
+        return Effect(direction=direction, samples=20, changes=changes, same_class=None, path=1.0,
+                      r_predicted=None).side_effect
 
     assert side_effect(0.6) == ("foci_count", pytest.approx(0.5))
     assert side_effect(0.0) is None

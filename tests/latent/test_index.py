@@ -76,3 +76,36 @@ def test_a_graph_of_other_vectors_or_a_damaged_one_is_refused(
 def test_the_percentile_counts_what_lies_below_and_half_of_what_is_equal() -> None:
     known = torch.tensor([1.0, 2.0, 2.0, 4.0])
     assert percentile(known, torch.tensor([0.0, 1.0, 2.0, 3.0, 9.0])).tolist() == [0.0, 12.5, 50.0, 75.0, 100.0]
+
+
+def test_a_graph_that_is_not_as_it_was_written_is_not_followed(vectors: torch.Tensor, tmp_path: Path,
+                                                               monkeypatch: pytest.MonkeyPatch) -> None:
+    class Graph:
+        """As far as usearch is asked here; a graph whose file lies elsewhere in memory would take the process down."""
+
+        def __init__(self, **_: object) -> None:
+            self.read = False
+
+        def add(self, *_: object, **__: object) -> None: ...
+
+        def save(self, path: str) -> None:
+            Path(path).write_bytes(b"graph")
+
+        def view(self, path: str) -> None:
+            self.read = True
+
+        def __len__(self) -> int:
+            return 500
+
+        def get(self, key: int) -> object:
+            return vectors[key].numpy()
+
+    monkeypatch.setattr(index, "_usearch", lambda: type("usearch", (), {"Index": Graph}))
+    path = tmp_path / "graph.usearch"
+    GraphIndex.build(path, vectors)
+    GraphIndex(path, vectors)
+    path.write_bytes(b"grapH")
+    with pytest.raises(ConfigError, match="not as it was written. Remove it"):
+        GraphIndex(path, vectors)
+    index.seal_path(path).unlink()  # as one of an earlier release
+    GraphIndex(path, vectors)

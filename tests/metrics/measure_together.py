@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from stored_pictures import FieldsDetector, StoredPictures
 
-from stylegan_oct.metrics.fidelity import measure_fidelity
-from stylegan_oct.metrics.path_length import measure_path_lengths
+from stylegan_oct.metrics.distances.fidelity import measure_fidelity
+from stylegan_oct.metrics.distances.path_length import measure_path_lengths
 from stylegan_oct.model import load_generator
 from torch_utils.distributed import World, init_world
 

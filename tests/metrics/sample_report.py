@@ -3,8 +3,8 @@
 import dataclasses
 import math
 
-from stylegan_oct.metrics.report import Part, Reference, Report, Seer, Split, Subject
-from stylegan_oct.metrics.values import Value
+from stylegan_oct.metrics.report.report import Part, Reference, Report, Seer, Split, Subject
+from stylegan_oct.metrics.statistics.values import Value
 
 CLASSES = ("CNV", "DRUSEN")
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from stylegan_oct.metrics.classify import score_keys, score_table, weighted_auc
+from stylegan_oct.metrics.usefulness.classify import score_keys, score_table, weighted_auc
 
 
 def pairs_won(scores: NDArray[np.float64], positive: NDArray[np.bool_], weights: NDArray[np.float64]) -> float:

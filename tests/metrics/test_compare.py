@@ -7,9 +7,9 @@ import pytest
 from sample_report import sample_report
 
 from dnnlib.errors import ConfigError
-from stylegan_oct.metrics.compare import compare, comparison_lines, discovery_line, save_comparison
-from stylegan_oct.metrics.report import Part, Report
-from stylegan_oct.metrics.values import Value
+from stylegan_oct.metrics.report.compare import compare, comparison_lines, discovery_line, save_comparison
+from stylegan_oct.metrics.report.report import Part, Report
+from stylegan_oct.metrics.statistics.values import Value
 
 
 def report_of(values: list[Value], **subject: object) -> Report:

@@ -17,10 +17,15 @@ from stylegan_oct.features.oct import OctDetector, OctInfo, OctNetwork
 from stylegan_oct.features.oct_training import OctTraining, Split, fit
 from stylegan_oct.latent.biomarkers import measure as measuring
 from stylegan_oct.latent.biomarkers.measure import NAMES, measure
-from stylegan_oct.metrics.biomarkers import compare_biomarkers, distributions, greatest_difference, scaled_wasserstein
-from stylegan_oct.metrics.consistency import BiomarkerObserver, Consistency, measure_consistency, measuring_hash
-from stylegan_oct.metrics.report import encode
-from stylegan_oct.metrics.values import Value
+from stylegan_oct.metrics.consistency.biomarkers import (
+    compare_biomarkers,
+    distributions,
+    greatest_difference,
+    scaled_wasserstein,
+)
+from stylegan_oct.metrics.consistency.measure import BiomarkerObserver, Consistency, measure_consistency, measuring_hash
+from stylegan_oct.metrics.report.report import encode
+from stylegan_oct.metrics.statistics.values import Value
 from stylegan_oct.phantom import render
 
 FOUR = [0, 1, 2, 3]

@@ -21,10 +21,10 @@ from stylegan_oct.latent.library import write_library
 from stylegan_oct.metrics import evaluate as evaluation
 from stylegan_oct.metrics.evaluate import evaluate
 from stylegan_oct.metrics.ground import Ground, Settings, choose_archive, class_counts, parse_weights
-from stylegan_oct.metrics.report import PARTS, Part, read_report
+from stylegan_oct.metrics.report.report import PARTS, Part, read_report
 from stylegan_oct.metrics.sides import Side, some_labels
-from stylegan_oct.metrics.usefulness import QUICK
-from stylegan_oct.metrics.values import Value
+from stylegan_oct.metrics.statistics.values import Value
+from stylegan_oct.metrics.usefulness.measure import QUICK
 from stylegan_oct.model import OctGenerator, load_generator
 from stylegan_oct.training.state import create_state
 

@@ -6,9 +6,9 @@ import pytest
 from stored_pictures import CLASSES, FieldsDetector, StoredPictures
 
 from dnnlib.errors import DataError
-from stylegan_oct.metrics.fidelity import METRICS, measure_fidelity
-from stylegan_oct.metrics.halves import draw_halvings, join
-from stylegan_oct.metrics.values import Value
+from stylegan_oct.metrics.distances.fidelity import METRICS, measure_fidelity
+from stylegan_oct.metrics.observers.halves import draw_halvings, join
+from stylegan_oct.metrics.statistics.values import Value
 
 
 def measure(tmp_path: Path, fake: StoredPictures, *, held_out: StoredPictures | None = None,

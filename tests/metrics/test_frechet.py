@@ -3,8 +3,8 @@ import pytest
 import scipy.linalg
 import torch
 
-from stylegan_oct.metrics.frechet import frechet_distance, frechet_of_few, frechet_of_moments
-from stylegan_oct.metrics.moments import CHUNK, Moments, Rows
+from stylegan_oct.metrics.distances.frechet import frechet_distance, frechet_of_few, frechet_of_moments
+from stylegan_oct.metrics.distances.moments import CHUNK, Moments, Rows
 from torch_utils.distributed import World
 
 

@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from stylegan_oct.metrics.kernel import Draws, kernel_distance, kernel_distance_of_subsets
-from stylegan_oct.metrics.moments import CHUNK, Rows
+from stylegan_oct.metrics.distances.kernel import Draws, kernel_distance, kernel_distance_of_subsets
+from stylegan_oct.metrics.distances.moments import CHUNK, Rows
 
 
 def draw(n: int, dim: int = 6, seed: int = 0, shift: float = 0.0) -> Rows:

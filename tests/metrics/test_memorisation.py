@@ -12,7 +12,7 @@ from dnnlib.pictures import encode_png
 from stylegan_oct.classes import CLASSES
 from stylegan_oct.data.archive import ArchiveWriter
 from stylegan_oct.features.copies_training import CopyTraining, train_copies
-from stylegan_oct.metrics.memorisation import CopyJudge, check_archive, measure_memorisation, open_judge
+from stylegan_oct.metrics.memorisation.measure import CopyJudge, check_archive, measure_memorisation, open_judge
 from stylegan_oct.networks.generator import Generator
 from stylegan_oct.phantom import render
 from torch_utils.images import to_uint8, to_unit

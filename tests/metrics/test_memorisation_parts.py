@@ -3,9 +3,9 @@ import pytest
 import torch
 
 from stylegan_oct.data.duplicates import dhash
-from stylegan_oct.metrics.memorisation import Null
-from stylegan_oct.metrics.nearest import nearest
-from stylegan_oct.metrics.phash import HashObserver
+from stylegan_oct.metrics.memorisation.measure import Null
+from stylegan_oct.metrics.memorisation.nearest import nearest
+from stylegan_oct.metrics.memorisation.phash import HashObserver
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def rows():
 
 @pytest.mark.parametrize("block", [7, 4096])
 def test_the_nearest_row_is_found_whatever_the_block(rows, block, monkeypatch):
-    monkeypatch.setattr("stylegan_oct.metrics.nearest.BLOCK", block)
+    monkeypatch.setattr("stylegan_oct.metrics.memorisation.nearest.BLOCK", block)
     queries, base = rows
     apart = np.square(queries[:, None] - base[None]).sum(axis=2)
     places, squares = nearest(queries, base)

@@ -12,9 +12,15 @@ from torch import Tensor
 from dnnlib.errors import DataError
 from dnnlib.pictures import encode_png
 from stylegan_oct.data.archive import ArchiveWriter
-from stylegan_oct.metrics import observe as observe_module
-from stylegan_oct.metrics.observe import observe
-from stylegan_oct.metrics.pictures import ArchivePictures, DrawnPictures, SomePictures, some_of_each, spread_labels
+from stylegan_oct.metrics.observers import observe as observe_module
+from stylegan_oct.metrics.observers.observe import observe
+from stylegan_oct.metrics.observers.pictures import (
+    ArchivePictures,
+    DrawnPictures,
+    SomePictures,
+    some_of_each,
+    spread_labels,
+)
 
 
 class MeanGrey:

@@ -10,9 +10,14 @@ from torch import Tensor, nn
 
 from dnnlib.errors import CheckpointError, ConfigError
 from stylegan_oct.features.inception import Inception, InceptionDetector
-from stylegan_oct.metrics import official
-from stylegan_oct.metrics.official import OfficialInception, OfficialVgg16, measure_official, resize_as_tensorflow
-from stylegan_oct.metrics.pictures import ArchivePictures
+from stylegan_oct.metrics.distances import official
+from stylegan_oct.metrics.distances.official import (
+    OfficialInception,
+    OfficialVgg16,
+    measure_official,
+    resize_as_tensorflow,
+)
+from stylegan_oct.metrics.observers.pictures import ArchivePictures
 from stylegan_oct.model import OctGenerator
 
 

@@ -9,11 +9,11 @@ from sample_report import sample_report
 
 from dnnlib.errors import DataError
 from dnnlib.pictures import encode_png
-from stylegan_oct.metrics.page import PagePicture, render, save_page
-from stylegan_oct.metrics.plots import Curve, boxes_plot, curves_plot, histogram_plot, intervals_plot
-from stylegan_oct.metrics.report import Part
-from stylegan_oct.metrics.values import Value
-from stylegan_oct.metrics.verdict import judge
+from stylegan_oct.metrics.report.page import PagePicture, render, save_page
+from stylegan_oct.metrics.report.plots import Curve, boxes_plot, curves_plot, histogram_plot, intervals_plot
+from stylegan_oct.metrics.report.report import Part
+from stylegan_oct.metrics.report.verdict import judge
+from stylegan_oct.metrics.statistics.values import Value
 
 
 class Loads(HTMLParser):

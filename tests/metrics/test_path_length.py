@@ -10,7 +10,14 @@ from generator_file import write_generator
 from stored_pictures import FieldsDetector
 from torch import Tensor
 
-from stylegan_oct.metrics.path_length import interval_of, measure_path_lengths, path_lengths, slerp, trimmed_mean
+from stylegan_oct.batches import Layers
+from stylegan_oct.metrics.distances.path_length import (
+    interval_of,
+    measure_path_lengths,
+    path_lengths,
+    slerp,
+    trimmed_mean,
+)
 
 
 @dataclass
@@ -22,6 +29,7 @@ class LinearGenerator:
     speckle: float = 0.0
     device: torch.device = torch.device("cpu")
     info: Any = field(default_factory=lambda: SimpleNamespace(classes=()))
+    layers: Layers = Layers(widest=7, total=7)
 
     @property
     def network(self) -> Any:

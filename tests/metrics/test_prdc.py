@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from stylegan_oct.metrics import prdc
-from stylegan_oct.metrics.moments import Rows
-from stylegan_oct.metrics.prdc import manifold
+from stylegan_oct.metrics.distances import prdc
+from stylegan_oct.metrics.distances.moments import Rows
+from stylegan_oct.metrics.distances.prdc import manifold
 
 
 def draw(n: int, dim: int = 4, seed: int = 0, scale: float = 1.0) -> Rows:

@@ -8,7 +8,7 @@ import pytest
 from sample_report import sample_report
 
 from dnnlib.errors import DataError
-from stylegan_oct.metrics.report import encode, read_report, write_report
+from stylegan_oct.metrics.report.report import encode, read_report, write_report
 
 
 def test_a_report_comes_back_as_it_was_written(tmp_path: Path) -> None:

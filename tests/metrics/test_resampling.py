@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from stylegan_oct.metrics.intervals import from_halves, mean_interval, wilson
-from stylegan_oct.metrics.resampling import Estimate, Resampling, main_classes
+from stylegan_oct.metrics.statistics.intervals import from_halves, mean_interval, wilson
+from stylegan_oct.metrics.statistics.resampling import Estimate, Resampling, main_classes
 
 
 def test_the_first_resample_is_the_sample_itself() -> None:

@@ -14,9 +14,9 @@ from made_pictures import MadePictures, plain_pictures
 from train_together import measure
 
 from dnnlib.errors import ConfigError, DataError
-from stylegan_oct.metrics.arms import Arm, amounts, arms_of
-from stylegan_oct.metrics.usefulness import Usefulness, UsefulnessSettings, measure_usefulness, urgent_classes
-from stylegan_oct.metrics.values import Value
+from stylegan_oct.metrics.statistics.values import Value
+from stylegan_oct.metrics.usefulness.arms import Arm, amounts, arms_of
+from stylegan_oct.metrics.usefulness.measure import Usefulness, UsefulnessSettings, measure_usefulness, urgent_classes
 from torch_utils.distributed import World
 
 FOUR = [0, 1, 2, 3]

@@ -4,9 +4,9 @@ import math
 import pytest
 from sample_report import sample_report
 
-from stylegan_oct.metrics.meanings import MEANINGS, family_of, full_title, number, seer_of
-from stylegan_oct.metrics.values import Value
-from stylegan_oct.metrics.verdict import gap, judge, scans_to_decide
+from stylegan_oct.metrics.report.meanings import MEANINGS, family_of, full_title, number, seer_of
+from stylegan_oct.metrics.report.verdict import gap, judge, scans_to_decide
+from stylegan_oct.metrics.statistics.values import Value
 
 
 def test_the_verdict_puts_missing_variety_first_and_names_the_worst_class() -> None:

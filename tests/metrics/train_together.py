@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from made_pictures import plain_pictures
 
-from stylegan_oct.metrics.usefulness import Usefulness, UsefulnessSettings, measure_usefulness
+from stylegan_oct.metrics.usefulness.measure import Usefulness, UsefulnessSettings, measure_usefulness
 from torch_utils.distributed import World, init_world
 
 SHORT = UsefulnessSettings(seeds=3, shares=(0.2, 1.0), nimg=64, batch=16, resolution=8, resamples=100)

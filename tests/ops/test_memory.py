@@ -28,6 +28,15 @@ def test_freed_memory_is_used_again_without_page_faults():
     assert int(run.stdout) < 100  # mapped anew, four times 32 MiB are 32768 pages of 4 KiB
 
 
+@pytest.mark.parametrize("megabytes, faults", [(24, False), (60, True)])
+def test_large_blocks_can_be_given_back_while_small_ones_are_kept(megabytes, faults):
+    if not memory.keep_freed_memory():
+        pytest.skip("the C library is not glibc")
+    script = FAULTS.replace("keep_freed_memory", "map_large_blocks").replace("2**23", str(megabytes * 2**18))
+    run = subprocess.run([sys.executable, "-c", script, "map"], capture_output=True, text=True, check=True)
+    assert (int(run.stdout) > 1000) == faults
+
+
 def test_other_systems_are_left_alone(monkeypatch):
     monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
     assert memory.keep_freed_memory() is False

@@ -10,7 +10,7 @@ from tiny import tiny_config, train, write_archive
 from dnnlib.errors import ConfigError, DataError
 from dnnlib.logs import read_jsonl
 from stylegan_oct.config import DataConfig, TrainConfig
-from stylegan_oct.metrics.values import Value
+from stylegan_oct.metrics.statistics.values import Value
 from stylegan_oct.model import find_generator, load_generator
 from stylegan_oct.training import launch, monitor
 from stylegan_oct.training.quality import Quality

@@ -12,7 +12,7 @@ from tiny import tiny_config, train, write_archive
 from dnnlib.errors import ConfigError
 from dnnlib.logs import read_jsonl
 from stylegan_oct.config import TrainConfig
-from stylegan_oct.metrics.values import Value
+from stylegan_oct.metrics.statistics.values import Value
 from stylegan_oct.model import load_generator
 from stylegan_oct.training import launch, monitor, quality
 from stylegan_oct.training.quality import check_metrics

@@ -6,8 +6,9 @@ import pytest
 import torch
 from tiny import tiny_config, write_archive
 
+from stylegan_oct.batches import Layers
 from stylegan_oct.data.dataset import ArchiveDataset
-from stylegan_oct.training.snapshots import Snapshots, diversity
+from stylegan_oct.training.snapshots import Snapshots, diversity, draws_of_a_class
 from stylegan_oct.training.state import create_state
 
 
@@ -39,3 +40,24 @@ def test_a_generator_that_draws_one_picture_is_seen(tmp_path: Path) -> None:
     assert set(shares) == {"CNV", "DRUSEN"} and max(shares.values()) < 1e-3
     snapshots.save_reals(tmp_path / "reals.png", "scans")
     assert (tmp_path / "reals.png").exists()
+
+
+def test_a_grid_is_left_unfinished_when_the_run_is_to_stop(tmp_path: Path) -> None:
+    archive = write_archive(tmp_path / "a.zip")
+    config = tiny_config(archive)
+    state = create_state(config, torch.device("cpu"), "phantom")
+    asked: list[bool] = []
+
+    def stopped() -> bool:
+        asked.append(True)
+        return len(asked) > 2
+
+    snapshots = Snapshots(config, state.G_ema, ArchiveDataset(archive), stopped=stopped)
+    assert snapshots.save(tmp_path / "grid.png", 8) == {}
+    assert len(asked) == 3 and not (tmp_path / "grid.png").exists()
+
+
+def test_grids_of_pictures_that_take_long_are_smaller() -> None:
+    assert draws_of_a_class(Layers(widest=2**17, total=2**18), torch.device("cpu")) == 16
+    assert draws_of_a_class(Layers(widest=2**22, total=2**23), torch.device("cpu")) == 8
+    assert draws_of_a_class(Layers(widest=2**24, total=2**25), torch.device("cpu")) == 8

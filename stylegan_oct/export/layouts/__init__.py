@@ -15,6 +15,8 @@ from pathlib import Path
 
 from dnnlib.errors import ConfigError
 from dnnlib.text import suggest
+from stylegan_oct.export.description.manifest import Collection
+from stylegan_oct.export.description.marks import Marker
 from stylegan_oct.export.layouts.base import Layout, complete_parts, finish_parts, read_parts, write_part
 from stylegan_oct.export.layouts.fddm import Fddm
 from stylegan_oct.export.layouts.imagefolder import ImageFolder
@@ -23,8 +25,6 @@ from stylegan_oct.export.layouts.medmnist import MedMnist
 from stylegan_oct.export.layouts.multieye import MultiEye
 from stylegan_oct.export.layouts.stylegan import StyleGan
 from stylegan_oct.export.layouts.webdataset import WebDataset
-from stylegan_oct.export.manifest import Collection
-from stylegan_oct.export.marks import Marker
 
 __all__ = ["LAYOUTS", "Layout", "complete_parts", "finish_parts", "make_layout", "read_parts", "write_part"]
 

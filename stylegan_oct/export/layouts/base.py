@@ -8,7 +8,7 @@ from typing import Protocol
 
 from dnnlib.errors import DataError
 from dnnlib.files import atomic_write
-from stylegan_oct.export.manifest import Item, Rows, Samples
+from stylegan_oct.export.description.manifest import Item, Rows, Samples
 
 PARTS = ".parts"   # folder for what is needed only until an export is complete
 ROWS = ".jsonl"
@@ -79,7 +79,7 @@ def read_parts(out: Path) -> Iterator[Item]:
         DataError: a row is damaged.
     """
     for part in complete_parts(out):
-        with open(part_file(out, part, ROWS), encoding="utf-8") as file:
+        with open(part_file(out, part, ROWS), "rb") as file:
             yield from map(Item.from_json, file)
 
 

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from stylegan_oct.export.description.manifest import Item, Samples
+from stylegan_oct.export.description.marks import Marker
 from stylegan_oct.export.layouts.base import write_picture
-from stylegan_oct.export.manifest import Item, Samples
-from stylegan_oct.export.marks import Marker
 
 
 def write_files(out: Path, samples: Samples, marker: Marker, place: Callable[[Item], str]) -> list[Item]:

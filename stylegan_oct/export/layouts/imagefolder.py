@@ -12,9 +12,9 @@ from typing import IO, Any
 
 from dnnlib.escape import file_names
 from dnnlib.files import atomic_write
+from stylegan_oct.export.description.manifest import Collection, Item, Rows, Samples, manifest_of
+from stylegan_oct.export.description.marks import Marker
 from stylegan_oct.export.layouts.files import write_files
-from stylegan_oct.export.manifest import Collection, Item, Rows, Samples, manifest_of
-from stylegan_oct.export.marks import Marker
 
 FOLDER = "images"
 METADATA = "metadata.jsonl"

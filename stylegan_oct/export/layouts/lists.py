@@ -15,9 +15,9 @@ from dnnlib.errors import ConfigError, DataError
 from dnnlib.files import atomic_write
 from dnnlib.text import suggest
 from stylegan_oct.data.archive import SPLITS
+from stylegan_oct.export.description.manifest import Collection, Item, Rows, Samples
+from stylegan_oct.export.description.marks import Marker
 from stylegan_oct.export.layouts.files import write_files
-from stylegan_oct.export.manifest import Collection, Item, Rows, Samples
-from stylegan_oct.export.marks import Marker
 
 # Wet AMD shows neovascularisation, and drusen are its dry form; macular oedema of diabetes counts as retinopathy.
 MAPPING: Final = {"CNV": "WAMD", "DRUSEN": "AMD", "DME": "DR", "NORMAL": "NOR"}

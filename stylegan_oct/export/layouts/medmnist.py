@@ -21,9 +21,9 @@ from dnnlib.files import atomic_path
 from dnnlib.stored import reading
 from stylegan_oct.classes import CLASSES
 from stylegan_oct.data.archive import SPLITS, ZIP_DATE
+from stylegan_oct.export.description.manifest import Collection, Item, Rows, Samples
+from stylegan_oct.export.description.marks import Marker, with_pixels_hash
 from stylegan_oct.export.layouts.base import complete_parts, part_file
-from stylegan_oct.export.manifest import Collection, Item, Rows, Samples
-from stylegan_oct.export.marks import Marker, with_pixels_hash
 
 FLAG = "octsyn"
 

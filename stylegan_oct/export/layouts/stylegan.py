@@ -14,10 +14,10 @@ from pathlib import Path
 
 from dnnlib.errors import DataError
 from stylegan_oct.data.archive import SYNTHETIC, ArchiveWriter, image_name
+from stylegan_oct.export.description.manifest import Collection, Item, Rows, Samples, manifest_of
+from stylegan_oct.export.description.marks import Marker
 from stylegan_oct.export.layouts.base import complete_parts, part_file
 from stylegan_oct.export.layouts.tars import Tar, read_tar
-from stylegan_oct.export.manifest import Collection, Item, Rows, Samples, manifest_of
-from stylegan_oct.export.marks import Marker
 
 TOLD_OTHERWISE = {"file_name", "label", "label_id", "split"}  # columns that an archive's manifest has in its own way
 

@@ -9,9 +9,9 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+from stylegan_oct.export.description.manifest import Collection, Item, Manifest, Rows, Samples
+from stylegan_oct.export.description.marks import Marker
 from stylegan_oct.export.layouts.tars import Tar
-from stylegan_oct.export.manifest import Collection, Item, Manifest, Rows, Samples
-from stylegan_oct.export.marks import Marker
 
 
 class WebDataset:

@@ -13,7 +13,7 @@ from stylegan_oct.latent.atlas.page import save_page
 from stylegan_oct.latent.atlas.picture import save_picture
 from stylegan_oct.latent.atlas.reducers import Method, check_method
 from stylegan_oct.latent.biomarkers.measure import NAMES
-from stylegan_oct.latent.library import Library, default_path, write_library
+from stylegan_oct.latent.library import Library, default_count, default_path, write_library
 from stylegan_oct.limits import check_fields
 from stylegan_oct.model import OctGenerator
 
@@ -24,7 +24,7 @@ FILE = "atlas.safetensors"
 class Settings:
     """What goes into an atlas."""
 
-    samples: int = 2000
+    samples: int | None = None   # None: as many as a library holds when nobody says
     psi: float = 1.0
     method: Method = "umap"
     biomarkers: bool = True
@@ -86,12 +86,12 @@ def make_atlas(G: OctGenerator, settings: Settings, out: Path, *, codes: Sequenc
 
 
 def _new_atlas(G: OctGenerator, settings: Settings, path: Path | None, progress: Progress) -> Atlas:
-    path = path or default_path(G, psi=settings.psi)
-    drawn = write_library(path, G, count=settings.samples, psi=settings.psi,
+    path, samples = path or default_path(G, psi=settings.psi), settings.samples or default_count(G)
+    drawn = write_library(path, G, count=samples, psi=settings.psi,
                           progress=lambda done, total: progress(done, total, "drawing"))
-    if drawn < settings.samples:
+    if drawn < samples:
         raise KeyboardInterrupt
-    return build_atlas(Library(path), load_detector(device=G.device), samples=settings.samples,
+    return build_atlas(Library(path), load_detector(device=G.device), samples=samples,
                        method=settings.method, biomarkers=settings.biomarkers, seed=settings.seed, progress=progress)
 
 

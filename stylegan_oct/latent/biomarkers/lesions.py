@@ -1,7 +1,7 @@
 """Lesions between the boundaries: elevations of the RPE, dark fluid, hyperreflective foci. Sizes are in um and mm2."""
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 import numpy as np
@@ -10,7 +10,7 @@ from scipy import ndimage
 from scipy.signal import find_peaks
 
 from stylegan_oct.latent.biomarkers.paths import Curve, Plane
-from stylegan_oct.latent.biomarkers.segment import Boundaries, Grid, Mask, blur
+from stylegan_oct.latent.biomarkers.segment import Boundaries, Grid, Mask, between, blur
 
 Number = TypeVar("Number", bound=np.generic)
 Numbers = NDArray[np.float64]     # [N]
@@ -24,6 +24,7 @@ DETACHMENT_UM = 180.0             # an elevation higher than this is a detachmen
 CONTENT: Final = ((300.0, 0.4), (700.0, 0.6))
 NEIGHBOUR_UM = 12.0               # two drusen are parted by a dip of at least this,
 PARTED = 0.6                      # two elevations by one to this share of the lower top
+VITREOUS_UM = (40.0, 400.0)       # above the ILM: what fluid is as dark as
 FLUID_EDGE = 0.68                 # grey between the vitreous (0) and the darkest layer, the ONL (1)
 # Fluid is darker than this on average; coarser pixels mix it with its surroundings: (um, grey) to (um, grey).
 FLUID_MEAN = ((3.9, 11.0), (0.42, 0.5))
@@ -32,7 +33,6 @@ ONL_UM = (75.0, 130.0)            # above the RPE's outer border lies the ONL, b
 FLUID_LEAST_MM2 = 0.0025
 FOCUS_UM = 32.0                   # foci measure 20 to 40 um
 FOCUS_CONTRAST = 0.16             # above its surroundings, in normalised grey
-IN_PLANE = np.array([[[0, 0, 0]] * 3, [[0, 1, 0], [1, 1, 1], [0, 1, 0]], [[0, 0, 0]] * 3], bool)
 
 
 @dataclass(frozen=True)
@@ -74,17 +74,16 @@ def find_drusen(grid: Grid, lines: Boundaries, known: Mask) -> Drusen:
 
 def _content(grid: Grid, lines: Boundaries) -> Curve:
     """Return the grey between the RPE and Bruch's membrane as a share of the RPE's, [N, W]; 1 where they touch."""
-    row = np.arange(grid.grey.shape[2]) + 0.5
-    rpe, bruch = lines.rpe[..., None], lines.bruch[..., None]
+    depth = grid.grey.shape[2]
 
     def mean(where: Mask) -> Curve:
         grey: Curve = np.where(where, grid.grey, 0).sum(axis=2) / np.maximum(where.sum(axis=2), 1)
         return grey
 
     margin = 8 / grid.z_um    # the RPE's blur and Bruch's membrane itself
-    between = (row > rpe + 0.5 * margin) & (row < bruch - margin)
-    shell = mean((row > rpe - RPE_UM / grid.z_um) & (row < rpe))
-    return np.where(between.any(axis=2), mean(between) / np.maximum(shell, 0.1), 1)
+    within = between(depth, lines.rpe + 0.5 * margin, lines.bruch - margin)
+    shell = mean(between(depth, lines.rpe - RPE_UM / grid.z_um, lines.rpe))
+    return np.where(within.any(axis=2), mean(within) / np.maximum(shell, 0.1), 1)
 
 
 def _mounds(curve: NDArray[np.float64]) -> list[tuple[int, int]]:
@@ -108,57 +107,98 @@ def find_fluid(grid: Grid, lines: Boundaries, known: Mask) -> Fluid:
 
     Fluid ends where the grey is half-way to that of its surroundings; unevenness of the ONL is not as dark on average.
     """
-    grey = blur(grid.grey, 8 / grid.z_um, 18 / grid.x_um) / _shadow(grid, lines)[..., None]
-    z_um = (np.arange(grey.shape[2]) + 0.5) * grid.z_um
-    ilm, rpe = lines.ilm[..., None] * grid.z_um, lines.rpe[..., None] * grid.z_um - RPE_UM
-    inner = (z_um > ilm + 20) & (z_um < rpe - 4) & known[..., None] & grid.valid
-    vitreous = (z_um < ilm - 40) & (z_um > ilm - 400) & grid.valid
-    nuclear = inner & (z_um > rpe - ONL_UM[1] + RPE_UM) & (z_um < rpe - ONL_UM[0] + RPE_UM)
-    dark, layer = _percentile(grey, vitreous, 50), _percentile(grey, nuclear, 50)
-    level = (grey - dark[:, None, None]) / np.maximum(layer - dark, 0.04)[:, None, None]
-    noise = _percentile(np.abs(level - _shifted(level, grid.cols(70), 1)), nuclear, 50)
-    regions, count = ndimage.label(inner & (level < FLUID_EDGE), IN_PLANE)
-    sizes = np.bincount(regions.ravel(), minlength=count + 1) * (grid.z_um * grid.x_um * 1e-6)
-    depth = np.bincount(regions.ravel(), level.ravel(), minlength=count + 1) / np.bincount(regions.ravel())
-    fluid = (sizes >= FLUID_LEAST_MM2) & (depth < np.interp(grid.pixel_um, *FLUID_MEAN))
-    fluid[0] = False
-    under = fluid & _lies_on_rpe(grid, grey, regions, count, rpe - z_um)
-    return Fluid((fluid & ~under)[regions], under[regions], noise.astype(np.float64))
+    inside, under = np.zeros(grid.grey.shape, bool), np.zeros(grid.grey.shape, bool)
+    noise = np.zeros(len(known))
+    shade = _shadow(grid, lines)
+    for number, (ilm, rpe) in enumerate(zip(lines.ilm, lines.rpe, strict=True)):
+        rows = _rows(grid, ilm, rpe, above_um=VITREOUS_UM[1])
+        part = replace(grid, grey=grid.grey[number:number + 1, :, rows], valid=grid.valid[number:number + 1, :, rows])
+        grey = (blur(part.grey, 8 / grid.z_um, 18 / grid.x_um) / shade[number, :, None])[0]    # [W, Z']
+        inside[number, :, rows], under[number, :, rows], noise[number] = _fluid(
+            grid, grey, (ilm - rows.start) * grid.z_um, (rpe - rows.start) * grid.z_um,
+            part.valid[0] & known[number, :, None])
+    return Fluid(inside, under, noise)
 
 
-def _lies_on_rpe(grid: Grid, grey: Plane, regions: NDArray[np.int32], count: int,
-                 above_rpe_um: NDArray[np.float64]) -> NDArray[np.bool_]:
+def _fluid(grid: Grid, grey: Plane, ilm_um: Curve, rpe_um: Curve, seen: Mask) -> tuple[Mask, Mask, float]:
+    """Return fluid within and under the retina of one picture, [W, Z], and its noise.
+
+    Args:
+        grid: for its pitch.
+        grey: [W, Z], smoothed, without shadows.
+        ilm_um, rpe_um: [W], from the upper edge of `grey`.
+        seen: [W, Z], where there is something to be seen.
+    """
+    def band(above_um: Curve, below_um: Curve) -> Mask:
+        return between(grey.shape[1], above_um / grid.z_um, below_um / grid.z_um)
+
+    top_um = rpe_um - RPE_UM
+    inner = band(ilm_um + 20, top_um - 4) & seen
+    vitreous = band(ilm_um - VITREOUS_UM[1], ilm_um - VITREOUS_UM[0]) & seen
+    nuclear = np.flatnonzero(inner & band(rpe_um - ONL_UM[1], rpe_um - ONL_UM[0]))
+    dark, layer = _median(grey[vitreous]), _median(grey.ravel()[nuclear])
+    level = (grey - dark) / max(layer - dark, np.float32(0.04))
+    column, row = np.divmod(nuclear, grey.shape[1])
+    noise = _median(np.abs(level[column, row] - level[np.maximum(column - grid.cols(70), 0), row]))
+    regions, count = ndimage.label(inner & (level < FLUID_EDGE))
+    where = np.flatnonzero(regions)
+    names = regions.ravel()[where]
+    sizes = np.bincount(names, minlength=count + 1)
+    depth = np.bincount(names, level.ravel()[where], minlength=count + 1) / np.maximum(sizes, 1)
+    fluid = (sizes * (grid.z_um * grid.x_um * 1e-6) >= FLUID_LEAST_MM2) & (
+        depth < np.interp(grid.pixel_um, *FLUID_MEAN))
+    if not fluid.any():
+        nothing = np.zeros(grey.shape, bool)
+        return nothing, nothing, float(noise)
+    under = fluid & _lies_on_rpe(grid, grey, regions, count, top_um)
+    return (fluid & ~under)[regions], under[regions], float(noise)
+
+
+def _lies_on_rpe(grid: Grid, grey: Plane, regions: NDArray[np.int32], count: int, top_um: Curve) -> NDArray[np.bool_]:
     """Tell of each region whether its lower edge lies mostly on the RPE, or on something as bright that covers it.
 
     Photoreceptors part cysts from the RPE; of fluid under the retina they are the roof.
     """
-    def share(edge: Mask, fits: NDArray[np.bool_]) -> NDArray[np.float64]:
-        return np.bincount(regions[edge], fits[edge], minlength=count + 1) / np.maximum(
-            np.bincount(regions[edge], minlength=count + 1), 1)
+    def share(edge: Mask, fits: Mask) -> NDArray[np.float64]:
+        names = regions[edge]
+        return np.bincount(names, fits[edge], minlength=count + 1) / np.maximum(
+            np.bincount(names, minlength=count + 1), 1)
 
-    bright = ndimage.uniform_filter1d(grey, grid.rows(12), axis=2) > BRIGHT
-    last = (regions != _shifted(regions, -1, 2)) & (regions > 0)
-    first = (regions != _shifted(regions, 1, 2)) & (regions > 0)
-    floor = share(last, (above_rpe_um < 40) | _shifted(bright, -grid.rows(22), 2))
-    roof = share(first, ndimage.maximum_filter1d(_shifted(bright, grid.rows(25), 2), grid.rows(30), axis=2))
+    bright = ndimage.uniform_filter1d(grey, grid.rows(12), axis=1) > BRIGHT
+    last = (regions != _shifted(regions, -1, 1)) & (regions > 0)
+    first = (regions != _shifted(regions, 1, 1)) & (regions > 0)
+    near = between(grey.shape[1], (top_um - 40) / grid.z_um, np.full_like(top_um, grey.shape[1] + 1))
+    floor = share(last, near | _shifted(bright, -grid.rows(22), 1))
+    roof = share(first, ndimage.maximum_filter1d(_shifted(bright, grid.rows(25), 1), grid.rows(30), axis=1))
     resting: NDArray[np.bool_] = (floor > 0.5) | ((roof > 0.6) & (floor > 0.2))
     return resting
 
 
+def _rows(grid: Grid, ilm: Curve, rpe: Curve, *, above_um: float = 0) -> slice:
+    """Return the rows of a picture that its retina reaches, and so much above it; wider than all filters."""
+    return slice(max(0, int(ilm.min() - (above_um + 60) / grid.z_um)), int(rpe.max() + 60 / grid.z_um) + 1)
+
+
 def _shadow(grid: Grid, lines: Boundaries) -> NDArray[np.float32]:
     """Return how much vessels dim what lies below them, [N, W], 0.6 to 1: the RPE is about even where none does."""
-    smooth = blur(grid.grey, 10 / grid.z_um, 0)
-    rows = np.clip(np.rint(lines.rpe - 0.5 * RPE_UM / grid.z_um - 0.5).astype(np.intp), 0, grid.grey.shape[2] - 1)
-    rpe = np.take_along_axis(smooth, rows[..., None], axis=2)[..., 0]
+    middle = np.rint(lines.rpe - 0.5 * RPE_UM / grid.z_um - 0.5).astype(np.intp)
+    reach = np.arange(-grid.rows(30), grid.rows(30) + 1)
+    weight = np.exp(-0.5 * (reach * grid.z_um / 10) ** 2)
+    rows = np.clip(np.clip(middle, 0, grid.grey.shape[2] - 1)[..., None] + reach, 0, grid.grey.shape[2] - 1)
+    rpe = (np.take_along_axis(grid.grey, rows, axis=2) * (weight / weight.sum())).sum(axis=2)
     usual = ndimage.percentile_filter(rpe, 65, size=(1, max(3, round(500 / grid.x_um))))
     shade: NDArray[np.float32] = np.clip(rpe / np.maximum(usual, 0.05), 0.6, 1).astype(np.float32)
     return shade
 
 
-def _percentile(grey: Plane, where: Mask, share: float) -> NDArray[np.float32]:
-    """Return the percentile of the grey within a region of each picture, 0 where the region is empty."""
-    return np.array([np.percentile(values[mask], share) if mask.any() else 0
-                     for values, mask in zip(grey, where, strict=True)], np.float32)
+def _median(values: NDArray[np.float32]) -> np.float32:
+    """Return the median, 0 of nothing."""
+    half = len(values) // 2
+    if not half:
+        return values[0] if len(values) else np.float32(0)
+    ordered = np.partition(values, half)
+    upper: np.float32 = ordered[half]
+    return upper if len(values) % 2 else (ordered[:half].max() + upper) / np.float32(2)
 
 
 def find_foci(grid: Grid, lines: Boundaries, known: Mask) -> Mask:
@@ -166,20 +206,27 @@ def find_foci(grid: Grid, lines: Boundaries, known: Mask) -> Mask:
 
     A spot is brighter than what lies beside it on either side and than what lies above and below: a layer is not.
     """
-    grey = blur(grid.grey, 6 / grid.z_um, 8 / grid.x_um)
-    around = grey
+    spots = np.zeros(grid.grey.shape, bool)
+    seen = between(grid.grey.shape[2], lines.ilm + 80 / grid.z_um, lines.rpe - 80 / grid.z_um)
+    seen &= known[..., None] & grid.valid
+    for number, (ilm, rpe) in enumerate(zip(lines.ilm, lines.rpe, strict=True)):
+        rows = _rows(grid, ilm, rpe)
+        grey = blur(grid.grey[number:number + 1, :, rows], 6 / grid.z_um, 8 / grid.x_um)[0]
+        spots[number, :, rows] = _peaks(grid, grey) & seen[number, :, rows]
+    return spots
+
+
+def _peaks(grid: Grid, grey: Plane) -> Mask:
+    """Return the local maxima of what a spot is brighter by than its four sides, [W, Z]."""
     beside = []
-    for axis, size_um, pitch in ((1, FOCUS_UM, grid.x_um), (2, FOCUS_UM, grid.z_um)):
-        far = max(2, round(1.3 * size_um / pitch))
-        smooth = ndimage.uniform_filter1d(around, 2 * (far // 2) + 1, axis=axis, mode="nearest")
+    for axis, pitch in enumerate((grid.x_um, grid.z_um)):
+        far = max(2, round(1.3 * FOCUS_UM / pitch))
+        smooth = ndimage.uniform_filter1d(grey, 2 * (far // 2) + 1, axis=axis, mode="nearest")
         beside += [_shifted(smooth, far, axis), _shifted(smooth, -far, axis)]
     contrast = grey - np.maximum.reduce(beside)
-    z_um = (np.arange(grey.shape[2]) + 0.5) * grid.z_um
-    inner = (z_um > lines.ilm[..., None] * grid.z_um + 80) & (z_um < lines.rpe[..., None] * grid.z_um - 80)
-    reach = (1, 2 * round(FOCUS_UM / grid.x_um) + 1, 2 * round(FOCUS_UM / grid.z_um) + 1)
-    peak = contrast == ndimage.maximum_filter(contrast, reach)
-    spots: Mask = peak & (contrast > FOCUS_CONTRAST) & inner & known[..., None] & grid.valid
-    return spots
+    reach = [2 * round(FOCUS_UM / pitch) + 1 for pitch in (grid.x_um, grid.z_um)]
+    peaks: Mask = (contrast == ndimage.maximum_filter(contrast, reach)) & (contrast > FOCUS_CONTRAST)
+    return peaks
 
 
 def _shifted(planes: NDArray[Number], by: int, axis: int) -> NDArray[Number]:

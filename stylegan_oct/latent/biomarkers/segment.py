@@ -5,15 +5,18 @@ pictures are averaged, coarser ones interpolated, and all constants are lengths 
 of the picture, so that row r spans the depths r to r + 1.
 """
 
+import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import solveh_banded
+from scipy.linalg.lapack import dpbsv
 from scipy.ndimage import gaussian_filter1d
+from scipy.special import expit
 
-from stylegan_oct.latent.biomarkers.paths import FAR, Curve, Plane, shortest_path
+from stylegan_oct.latent.biomarkers.paths import FAR, Curve, Plane, refined, shortest_paths
 
 Mask = NDArray[np.bool_]
 
@@ -74,7 +77,7 @@ def to_grid(pictures: NDArray[np.uint8], valid: Mask | None, um_per_px: tuple[fl
         return cast(Plane, np.ascontiguousarray(planes))
 
     grey = resample(pictures)
-    good = np.ones(grey.shape, bool) if valid is None else resample(valid) > 0.99
+    good = np.ones(grey.shape, bool) if valid is None or valid.all() else resample(valid) > 0.99
     z_um, x_um = height * um_per_px[0] / rows, width * um_per_px[1] / cols
     smooth = blur(grey, 12 / z_um, 40 / x_um)
     low, high = _levels(smooth, good)
@@ -83,6 +86,7 @@ def to_grid(pictures: NDArray[np.uint8], valid: Mask | None, um_per_px: tuple[fl
     return Grid(grey.astype(np.float32), good, z_um, x_um, um_per_px[0], (high - low).astype(np.float64))
 
 
+@functools.lru_cache(maxsize=32)
 def resampling(size: int, wanted: int) -> Plane:
     """Return the matrix [wanted, size] that averages by area where it shrinks, else interpolates linearly."""
     if wanted <= size:
@@ -104,35 +108,82 @@ def blur(planes: Plane, sigma_z: float, sigma_x: float) -> Plane:
 
 def _levels(smooth: Plane, good: Mask) -> tuple[Plane, Plane]:
     """Return the grey of the background and of the brightest layer, [N]: percentiles of what is no padding."""
-    flat = np.where(good, smooth, np.nan).reshape(len(smooth), -1)[:, ::3]
-    flat[np.isnan(flat).all(axis=1)] = 0
-    low, high = np.nanpercentile(flat, (15, 98.5), axis=1)
-    return low.astype(np.float32), high.astype(np.float32)
+    some, counts = (planes.reshape(len(planes), -1)[:, ::3] for planes in (smooth, good))
+    levels = [np.percentile(grey[where], (15, 98.5)) if where.any() else (0, 0)
+              for grey, where in zip(some, counts, strict=True)]
+    low, high = np.array(levels, np.float32).T
+    return low, high
 
 
-def find_boundaries(grid: Grid) -> Boundaries:
-    """Return the three boundaries, found from the RPE (the surest) to the ILM and Bruch's membrane."""
-    grey = blur(grid.grey, 4 / grid.z_um, 16 / grid.x_um)
-    rpe, fall = _find_rpe(grid, grey)
-    ilm, rise = _find_ilm(grid, grey, rpe)
-    seen = local_mean(_at(fall, rpe), grid.x_um)
-    return Boundaries(ilm, rpe, _find_bruch(grid, rpe, seen), local_mean(_at(rise, ilm), grid.x_um), seen)
+def find_boundaries(grids: Sequence[Grid]) -> list[Boundaries]:
+    """Return the three boundaries in pictures of one size, found from the RPE (the surest) to the ILM and Bruch's."""
+    greys = [blur(grid.grey, 4 / grid.z_um, 16 / grid.x_um) for grid in grids]
+    rpes, falls = _paths(grids, [_rpe_costs(grid, grey) for grid, grey in zip(grids, greys, strict=True)],
+                         steepest=2.5, linear=0.02, quadratic=0.04)
+    ilms, rises = _paths(grids, [_ilm_costs(*each) for each in zip(grids, greys, rpes, strict=True)],
+                         steepest=2.0, linear=0.02, quadratic=0.1)
+    found = []
+    for grid, ilm, rpe, rise, fall in zip(grids, ilms, rpes, rises, falls, strict=True):
+        seen = local_mean(fall, grid.x_um)
+        found.append(Boundaries(ilm, rpe, _find_bruch(grid, rpe, seen), local_mean(rise, grid.x_um), seen))
+    return found
 
 
-def _path(grid: Grid, cost: Plane, fine: Plane, *, steepest: float, linear: float, quadratic: float) -> Curve:
-    """Return the shortest path with limits given as slopes, in um per um."""
-    unit = grid.z_um / grid.x_um
-    return shortest_path(cost, fine, steepest=max(1, round(steepest / unit)), linear=linear * unit,
-                         quadratic=quadratic * unit**2)
+def _paths(grids: Sequence[Grid], costs: Sequence[tuple[Plane, Plane]], *, steepest: float, linear: float,
+           quadratic: float) -> tuple[list[Curve], list[Curve]]:
+    """Return the shortest paths and the step of the grey on them; limits are slopes, in um per um.
+
+    Args:
+        grids: of one pitch.
+        costs: of the path, and the step of the grey that it looks for, [N, W, Z + 1] each.
+        steepest, linear, quadratic: as `shortest_paths` takes them.
+    """
+    unit = grids[0].z_um / grids[0].x_um
+    found = shortest_paths([cost for cost, _ in costs], steepest=max(1, round(steepest / unit)), linear=linear * unit,
+                           quadratic=quadratic * unit**2)
+    depths = [refined(path, -step) for path, (_, step) in zip(found, costs, strict=True)]
+    return depths, [_at(step, depth) for depth, (_, step) in zip(depths, costs, strict=True)]
+
+
+def between(depth: int, above: Curve, below: Curve) -> Mask:
+    """Return which of so many rows have their middle between two depths in rows, [N, W, depth]."""
+    row = np.arange(depth, dtype=np.int16)    # short numbers are compared several times as fast
+    first, last = (np.clip(edge, -1, depth + 1) for edge in (np.floor(above - 0.5) + 1, np.ceil(below - 0.5)))
+    return cast(Mask, (row >= first.astype(np.int16)[..., None]) & (row < last.astype(np.int16)[..., None]))
 
 
 def _windows(grey: Plane, above: int, below: int) -> tuple[Plane, Plane]:
     """Return the mean grey of so many rows above and below each border between rows, [N, W, Z + 1]."""
-    padded = np.pad(grey, ((0, 0), (0, 0), (above, below)), mode="edge")
-    sums = np.pad(padded, ((0, 0), (0, 0), (1, 0))).cumsum(axis=2, dtype=np.float32)
+    padded = _edged(grey, above, below)
     size = grey.shape[2] + 1
-    here = sums[..., above:above + size]
-    return (here - sums[..., :size]) / above, (sums[..., above + below:above + below + size] - here) / below
+    upper, lower = _running_sum(padded, above)[..., :size], _running_sum(padded, below)[..., above:above + size]
+    return upper / np.float32(above), lower / np.float32(below)
+
+
+def _edged(grey: Plane, above: int, below: int) -> Plane:
+    """Return the planes with so many copies of their first and last row."""
+    count, width, depth = grey.shape
+    padded = np.empty((count, width, above + depth + below), np.float32)
+    padded[..., above:above + depth] = grey
+    padded[..., :above], padded[..., above + depth:] = grey[..., :1], grey[..., -1:]
+    return padded
+
+
+def _running_sum(planes: Plane, rows: int) -> Plane:
+    """Return the sum of each `rows` neighbouring rows, [N, W, Z - rows + 1], from those of 1, 2, 4, ... rows."""
+    size = planes.shape[2] - rows + 1
+    total, taken, power, sums = None, 0, 1, planes
+    while True:
+        if rows & power:
+            piece = sums[..., taken:taken + size]
+            total = piece if total is None else total + piece
+            taken += power
+        if taken == rows:
+            break
+        sums = sums[..., :-power] + sums[..., power:]
+        power *= 2
+    assert total is not None
+    return total
 
 
 def _sum_above(values: Plane) -> Plane:
@@ -143,10 +194,11 @@ def _sum_above(values: Plane) -> Plane:
 
 
 def _mean_between(grey: Plane, near: int, far: int) -> Plane:
-    """Return the mean grey of the rows from `far` to `near` above each border between rows, [N, W, Z + 1]."""
-    sums = np.pad(_sum_above(grey), ((0, 0), (0, 0), (far, 0)), mode="edge")
-    size = grey.shape[2] + 1
-    return (sums[..., far - near:far - near + size] - sums[..., :size]) / np.float32(far - near)
+    """Return the mean grey of the rows from `far` to `near` above each border; those above the picture count as 0."""
+    count, width, depth = grey.shape
+    padded = np.zeros((count, width, far + depth - near), np.float32)
+    padded[..., far:] = grey[..., :depth - near]
+    return _running_sum(padded, far - near) / np.float32(far - near)
 
 
 def _at(planes: Plane, depth: Curve) -> Curve:
@@ -154,20 +206,19 @@ def _at(planes: Plane, depth: Curve) -> Curve:
     return cast(Curve, np.take_along_axis(planes, rows[..., None], axis=2)[..., 0].astype(np.float64))
 
 
-def _find_rpe(grid: Grid, grey: Plane) -> tuple[Curve, Plane]:
-    """Return the outer border of the RPE: from bright to less bright, below enough tissue; and the fall there."""
+def _rpe_costs(grid: Grid, grey: Plane) -> tuple[Plane, Plane]:
+    """Return what leads to the RPE's outer border: from bright to less bright, below enough tissue; and the fall."""
     bright, below = _windows(grey, grid.rows(16), grid.rows(30))
     fall = np.clip(bright - below, 0, None)
     above = _sum_above(np.clip((grey - TISSUE) / 0.1, 0, 1))
     enough = np.clip(above * (grid.z_um / ABOVE_RPE_UM), 0, 1)
     # Higher up the bottom of a bright druse has the RPE and the druse, where the RPE has the dark ONL.
     druse = np.clip((_mean_between(grey, grid.rows(55), grid.rows(125)) - 0.4) / 0.4, 0, 0.8)
-    cost = -fall * bright**2 * enough**2 * (1 - druse)
-    return _path(grid, cost, -fall, steepest=2.5, linear=0.02, quadratic=0.04), fall
+    return -fall * bright**2 * enough**2 * (1 - druse), fall
 
 
-def _find_ilm(grid: Grid, grey: Plane, rpe: Curve) -> tuple[Curve, Plane]:
-    """Return the ILM: from dark to bright, with little tissue above and little darkness between it and the RPE."""
+def _ilm_costs(grid: Grid, grey: Plane, rpe: Curve) -> tuple[Plane, Plane]:
+    """Return what leads to the ILM: from dark to bright, little tissue above, little darkness below; and the rise."""
     above, below = _windows(grey, grid.rows(25), grid.rows(25))
     rise = np.clip(below - above, 0, None)
     # A dark row counts for less than a bright one: a cyst below a thin roof must not draw the ILM under it.
@@ -177,7 +228,7 @@ def _find_ilm(grid: Grid, grey: Plane, rpe: Curve) -> tuple[Curve, Plane]:
     region = _sum_above(np.where(inside, tissue, 0).astype(np.float32)) * np.float32(grid.z_um / 100)
     cost = region - rise
     cost[np.arange(grey.shape[2] + 1) > np.maximum(end, 1)[..., None]] = FAR
-    return _path(grid, cost, -rise, steepest=2.0, linear=0.02, quadratic=0.1), rise
+    return cost, rise
 
 
 def _find_bruch(grid: Grid, rpe: Curve, seen: Curve) -> Curve:
@@ -208,22 +259,21 @@ def lower_envelope(depth_um: Curve, x_um: float, trust: Curve) -> Curve:
         trust: [N, W] weight of each point, 0 to 1.
     """
     width = depth_um.shape[1]
-    stiff = (1000 * STIFF_MM / x_um / (2 * np.pi)) ** 6
-    third = np.diff(np.eye(width), n=3, axis=0)
-    square = third.T @ third * stiff
-    bands = np.stack([np.pad(np.diagonal(square, k), (k, 0)) for k in (3, 2, 1, 0)])
+    bands = _third_differences(width) * (1000 * STIFF_MM / x_um / (2 * np.pi)) ** 6
 
     def smooth(curve: Curve, weight: Curve) -> Curve:
-        system = bands.copy()
-        system[-1] += weight
-        return cast(Curve, solveh_banded(system, weight * curve))
+        system = bands.copy(order="F")    # as LAPACK wants it
+        system[0] += weight
+        _, solution, failed = dpbsv(system, weight * curve, lower=True, overwrite_ab=True, overwrite_b=True)
+        assert not failed, failed    # the weights are positive, so the system is positive definite
+        return cast(Curve, solution)
 
     result = np.empty_like(depth_um)
     for place, (curve, weight) in enumerate(zip(depth_um, trust, strict=True)):
         base = smooth(curve, weight)
         for _ in range(ENVELOPE_ROUNDS):
             above = (base - curve) / ABOVE_UM
-            base = smooth(curve, weight * (0.01 + 0.99 / (1 + np.exp(np.clip(4 * above - 2.4, -30, 30)))))
+            base = smooth(curve, weight * (0.01 + 0.99 * expit(2.4 - 4 * above)))
         for _ in range(3):
             near = 1.0 * (base - curve < 10)
             if near.sum() < width / 5:
@@ -231,3 +281,13 @@ def lower_envelope(depth_um: Curve, x_um: float, trust: Curve) -> Curve:
             base = smooth(curve, weight * near + 1e-4)
         result[place] = base
     return result
+
+
+def _third_differences(width: int) -> NDArray[np.float64]:
+    """Return the diagonal and the three below it, [4, width], of D^T D, where D takes third differences."""
+    bands = np.zeros((4, width))
+    factors = (-1, 3, -3, 1)
+    for place, factor in enumerate(factors):
+        for below, other in enumerate(factors[place:]):
+            bands[below, place:place + width - 3] += factor * other
+    return bands

@@ -1,7 +1,7 @@
 """What a direction does: measured on fresh samples, step by step."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +19,16 @@ from stylegan_oct.latent.directions.population import (
     Measure,
     Progress,
     Values,
-    after,
     draw_ws,
     measure_here,
-    pictures_of,
 )
 from stylegan_oct.latent.directions.search import FRESH, classes_of
-from stylegan_oct.model import OctGenerator
+from stylegan_oct.model import OctGenerator, weights_beside
 from torch_utils.images import to_pictures, to_uint8
 
-STEPS = (-2.0, 0.0, 2.0)   # measuring takes most of the time
+STEPS = (-2.0, 0.0, 2.0)
+AWAY = tuple(step for step in STEPS if step)
+LOOKED_AT = 50     # samples whose path and class are measured: networks that look take longer than drawing
 MIN_SAMPLES = 10   # in which a biomarker can be measured, to say how it changes
 
 
@@ -50,6 +50,7 @@ class Effect:
     """What a direction does."""
 
     direction: Direction
+    samples: int                    # that were moved
     changes: dict[str, Change]      # by biomarker; none that hardly any sample has
     same_class: float | None        # share of moved samples in which the oracle sees the class that it saw before
     path: float                     # mean root of the perceptual distance that a step of 1 makes
@@ -94,8 +95,7 @@ def measure_effects(G: OctGenerator, directions: Sequence[Direction], perceptual
                     measure: Measure = measure_here, progress: Progress = lambda _: None) -> list[Effect]:
     """Return what each direction does to samples that it was not found with, largest effect first.
 
-    Ctrl-C ends it after the direction at work, or amid it where that takes long; those that were not measured are
-    missing from what is returned.
+    Ctrl-C ends it; then all directions are measured on the samples that were done by then, on none if these are few.
 
     Args:
         G: the generator.
@@ -111,35 +111,34 @@ def measure_effects(G: OctGenerator, directions: Sequence[Direction], perceptual
     Raises:
         KeyboardInterrupt: stopped before any direction was measured.
     """
-    ws = draw_ws(G, classes_of(G, class_name), samples, seed=seed, stream=FRESH, psi=psi).ws
-    effects = []
+    population = draw_ws(G, classes_of(G, class_name), samples, seed=seed, stream=FRESH, psi=psi)
+    classes = int(population.labels.max()) + 1
+    by_class = population.ws.reshape(classes, -1, *population.ws.shape[1:])
+    ws = by_class.transpose(0, 1).flatten(0, 1)    # the first are of all classes
+    looks = [_Seen() for _ in directions]
+    parts = torch.split(ws, max(batch // len(AWAY), 1))
     with Interrupt() as interrupt:
-        at_rest: Values | None = None
-        with interrupt.abandonable():
-            at_rest = measure(pictures_of(G, ws, batch=batch), progress)
-        if at_rest is None:
-            raise KeyboardInterrupt
-        for index, direction in enumerate(directions):
-            before = len(ws) * (1 + index * (len(STEPS) - 1))
-            walked = None
-            with interrupt.abandonable():
-                walked = _walk(G, direction, ws, at_rest, perceptual, oracle, batch, measure, after(before, progress))
-            if walked is None:
-                break
-            effects.append(_effect(direction, ws, walked))
-            if interrupt.requested:
-                break
-        if directions and not effects:
-            raise KeyboardInterrupt
+        values = measure(_moved(G, directions, parts, looks, perceptual, oracle, interrupt), progress)
+    order = _order([len(part) for part in parts], len(directions))
+    order = order[order.max(axis=1) < len(next(iter(values.values())))]    # samples moved along all directions
+    if len(order) < MIN_SAMPLES:
+        return []
+    effects = []
+    for place, (direction, seen) in enumerate(zip(directions, looks, strict=True)):
+        away = order[:, 1 + len(AWAY) * place:][:, :len(AWAY)]
+        walked = {name: column[np.insert(away, STEPS.index(0.0), order[:, 0], axis=1)]
+                  for name, column in values.items()}
+        effects.append(_effect(direction, ws[:len(order)], walked, seen))
     return sorted(effects, key=lambda effect: -effect.size)
 
 
 def oracle_for(G: OctGenerator, file: Path | None) -> OctDetector | None:
-    """Return the classifier of a file, or the included one for a generator of simulated scans; else None.
+    """Return the classifier of a file, else the one beside the generator, else for simulated scans the included one.
 
     Raises:
         CheckpointError: the file holds no classifier.
     """
+    file = file or weights_beside(G.info, "oct")
     if file is None and not (G.info.data_source == "phantom" and INCLUDED.exists()):
         return None  # the included one knows simulated scans alone
     return OctDetector.load(file).eval().requires_grad_(False).to(G.device)
@@ -148,58 +147,84 @@ def oracle_for(G: OctGenerator, file: Path | None) -> OctDetector | None:
 def pictures_to_measure(G: OctGenerator, directions: Sequence[Direction], samples: int, class_name: str | None) -> int:
     """Return how many pictures `measure_effects` draws."""
     classes = max(len(classes_of(G, class_name)), 1)
-    return -(-samples // classes) * classes * (1 + (len(STEPS) - 1) * len(directions))
+    return -(-samples // classes) * classes * (1 + len(AWAY) * len(directions))
 
 
 @dataclass(frozen=True)
-class _Walked:
-    """What was measured along one direction."""
+class _Seen:
+    """What was seen along one direction in some of the samples."""
 
-    values: Values                            # biomarker -> [N, steps]
-    classes: NDArray[np.int64] | None         # the oracle's, [N, steps]
-    path: float
-
-
-def _walk(G: OctGenerator, direction: Direction, ws: Tensor, at_rest: Values, perceptual: PerceptualDistance,
-          oracle: OctDetector | None, batch: int, measure: Measure, progress: Progress) -> _Walked:
-    """Return what is measured on samples [N, layers, w_dim] at every step; `at_rest` is known for step 0."""
-    classes: list[NDArray[np.int64]] = []
-    lengths: list[Tensor] = []
-    steps, rest = torch.tensor(STEPS), STEPS.index(0.0)
-    away = [place for place in range(len(STEPS)) if place != rest]
-
-    def pictures() -> Iterator[list[Picture]]:
-        for part in torch.split(ws, max(batch // len(STEPS), 1)):
-            n = len(part)
-            moved = direction.move(part.repeat_interleave(len(steps), dim=0), steps.repeat(n))
-            with torch.no_grad():
-                images = G.synthesize(moved)
-                seen = perceptual.features(images).reshape(n, len(steps), -1)
-                gaps = perceptual.distance(seen[:, 1:].flatten(0, 1), seen[:, :-1].flatten(0, 1))
-                lengths.append(gaps.sqrt().cpu())
-                if oracle is not None:
-                    classes.append(oracle.classify(to_uint8(images)).argmax(dim=1).reshape(n, -1).cpu().numpy())
-            yield to_pictures(images.reshape(n, len(steps), *images.shape[1:])[:, away].flatten(0, 1))
-
-    values = {name: np.insert(moved.reshape(len(ws), -1), rest, at_rest[name], axis=1)
-              for name, moved in measure(pictures(), progress).items()}
-    return _Walked(values, np.concatenate(classes) if classes else None,
-                   float(torch.cat(lengths).mean() / steps.diff().mean()))
+    paths: list[Tensor] = field(default_factory=list)    # root of the perceptual distance of a step of 1
+    same: list[Tensor] = field(default_factory=list)     # whether the oracle sees the class that it saw before
 
 
-def _effect(direction: Direction, ws: Tensor, walked: _Walked) -> Effect:
-    """Return the summary of a walk."""
-    changes = {name: change for name, values in walked.values.items() if (change := change_along(values)) is not None}
-    same = None
-    if walked.classes is not None:
-        rest = STEPS.index(0.0)
-        moved = np.delete(walked.classes, rest, axis=1)
-        same = float((moved == walked.classes[:, rest:rest + 1]).mean())
+class _Look:
+    """Compares moved pictures with those at rest, [n, C, R, R]."""
+
+    def __init__(self, images: Tensor, perceptual: PerceptualDistance, oracle: OctDetector | None) -> None:
+        self.perceptual, self.oracle = perceptual, oracle
+        self.features, self.classes = self._look(images)
+
+    def __call__(self, moved: Tensor, seen: _Seen) -> None:
+        """Add what is seen in pictures [n * AWAY, C, R, R]."""
+        features, classes = self._look(moved)
+        gaps = self.perceptual.distance(features, self.features.repeat_interleave(len(AWAY), dim=0)).sqrt().cpu()
+        seen.paths.append(gaps.reshape(-1, len(AWAY)) / torch.tensor(AWAY).abs())
+        if classes is not None and self.classes is not None:
+            seen.same.append(classes == self.classes.repeat_interleave(len(AWAY)))
+
+    @torch.no_grad()
+    def _look(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        classes = None if self.oracle is None else self.oracle.classify(to_uint8(images)).argmax(dim=1)
+        return self.perceptual.features(images), classes
+
+
+def _moved(G: OctGenerator, directions: Sequence[Direction], parts: Sequence[Tensor], looks: Sequence[_Seen],
+           perceptual: PerceptualDistance, oracle: OctDetector | None, interrupt: Interrupt) -> Iterator[list[Picture]]:
+    """Yield pictures of each part [n, layers, w_dim] of the samples: at rest, then n * AWAY along every direction.
+
+    An interrupt ends it after the direction at work.
+    """
+    steps, done = torch.tensor(AWAY), 0
+    for part in parts:
+        images = _drawn(G, part)
+        yield to_pictures(images)
+        look = _Look(images, perceptual, oracle) if done < LOOKED_AT else None
+        for direction, seen in zip(directions, looks, strict=True):
+            if interrupt.requested:
+                return
+            moved = _drawn(G, direction.move(part.repeat_interleave(len(steps), dim=0), steps.repeat(len(part))))
+            yield to_pictures(moved)
+            if look is not None:
+                look(moved, seen)
+        done += len(part)
+
+
+def _drawn(G: OctGenerator, ws: Tensor) -> Tensor:
+    with torch.no_grad():
+        return G.synthesize(ws)
+
+
+def _order(sizes: Sequence[int], directions: int) -> NDArray[np.int64]:
+    """Return where `_moved` yields the pictures of each sample, [N, 1 + directions * AWAY]: at rest, then moved."""
+    rows, begin = [], 0
+    for size in sizes:
+        moved = np.arange(directions * size * len(AWAY)).reshape(directions, size, -1).swapaxes(0, 1).reshape(size, -1)
+        rows.append(begin + np.concatenate([np.arange(size)[:, None], size + moved], axis=1))
+        begin += rows[-1].size
+    return np.concatenate(rows)
+
+
+def _effect(direction: Direction, ws: Tensor, values: Values, seen: _Seen) -> Effect:
+    """Return the summary of a walk of samples [N, layers, w_dim], biomarker -> [N, STEPS]."""
+    changes = {name: change for name, walked in values.items() if (change := change_along(walked)) is not None}
     r = None
-    if direction.readout is not None and direction.target in walked.values:
+    if direction.readout is not None and direction.target in values:
         r = correlation(direction.readout(ws[:, direction.layers[0]]).double().numpy(),
-                        walked.values[direction.target][:, STEPS.index(0.0)])
-    return Effect(direction=direction, changes=changes, same_class=same, path=walked.path, r_predicted=r)
+                        values[direction.target][:, STEPS.index(0.0)])
+    return Effect(direction=direction, samples=len(ws), changes=changes,
+                  same_class=float(torch.cat(seen.same).double().mean()) if seen.same else None,
+                  path=float(torch.cat(seen.paths).mean()), r_predicted=r)
 
 
 def change_along(values: NDArray[np.float64], steps: Sequence[float] = STEPS) -> Change | None:

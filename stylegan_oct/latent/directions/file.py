@@ -124,6 +124,11 @@ def save_directions(path: Path, directions: Iterable[Direction], *, checkpoint_s
         raise DataError(f"Cannot write {path}: {error.strerror}. Choose another place with --out.") from error
 
 
+def file_beside(G: OctGenerator, class_name: str) -> Path:
+    """Return where the directions within a class that belong to a generator lie, or would lie, beside its file."""
+    return G.info.path.parent / f"directions-{class_name}.safetensors"
+
+
 def load_directions(path: Path, G: OctGenerator) -> list[Direction]:
     """Return the directions in a file, which must belong to this generator.
 
@@ -136,7 +141,8 @@ def load_directions(path: Path, G: OctGenerator) -> list[Direction]:
             return [_direction(entry, tensors, G) for entry in header.directions]
     raise DataError(f"The directions in {path} belong to another generator (checkpoint "
                     f"{header.checkpoint_sha256[:12]}, not {G.info.sha256[:12]}). Give that one with "
-                    "--checkpoint, or find directions anew: python -m tools directions")
+                    "--checkpoint, or find directions anew: python -m tools directions"
+                    f"{' --beside' if path.parent == G.info.path.parent else ''}")
 
 
 def _direction(entry: Mapping[str, Any], tensors: Mapping[str, Tensor], G: OctGenerator) -> Direction:

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import torch
 
-from dnnlib.errors import ConfigError
+from dnnlib.errors import ConfigError, DataError
 from dnnlib.escape import csv_cells
 from dnnlib.files import atomic_write
 from dnnlib.pictures import Picture, save_png, sheet, synthetic_text
 from stylegan_oct.latent.biomarkers.measure import UNITS
 from stylegan_oct.latent.directions.effects import Effect
-from stylegan_oct.latent.directions.file import Direction, save_directions
+from stylegan_oct.latent.directions.file import Direction, file_beside, save_directions
 from stylegan_oct.latent.directions.population import draw_ws
-from stylegan_oct.latent.directions.search import FRESH, classes_of
+from stylegan_oct.latent.directions.search import FRESH, Search, classes_of
 from stylegan_oct.model import OctGenerator
 from torch_utils.images import to_pictures
 
@@ -27,40 +27,65 @@ CELL = 96        # px of a picture in the sheet, at least
 COLUMNS = ("direction", "changes", "a step of 1", "in SD", "monotonic", "same class", "path", "r", "also changes")
 
 
-def write_report(out: Path, G: OctGenerator, directions: Sequence[Direction], effects: Sequence[Effect], *,
-                 class_name: str | None, samples: int, psi: float, seed: int) -> None:
+def write_report(out: Path, G: OctGenerator, search: Search, directions: Sequence[Direction],
+                 effects: Sequence[Effect]) -> None:
     """Write directions, table and picture into a folder, in the order of the effects.
 
     Args:
         out: the folder.
         G: the generator.
+        search: how they were found.
         directions: all that were found; those without an effect go last into their file.
         effects: what was measured.
-        class_name: of the samples; None: of all classes.
-        samples, psi, seed: of the measurement.
     Raises:
         ConfigError: the folder cannot be written.
     """
-    measured = [effect.direction for effect in effects]
-    names = {direction.name for direction in measured}
-    rest = [direction for direction in directions if direction.name not in names]
+    ordered = _ordered(directions, effects)
     try:
-        save_directions(out / FILE, [*measured, *rest], checkpoint_sha256=G.info.sha256)
+        save_directions(out / FILE, ordered, checkpoint_sha256=G.info.sha256)
         with atomic_write(out / CSV_FILE) as file:
             csv.writer(file).writerows(map(csv_cells, csv_rows(effects)))
         with atomic_write(out / JSON_FILE) as file:
-            json.dump(report_json(G, effects, samples=samples, psi=psi, seed=seed), file, indent=2)
-        picture = strips(G, [*measured, *rest], class_name=class_name, psi=psi, seed=seed)
-        facts = {"class": class_name or "all", "psi": psi, "seed": seed, "checkpoint_sha256": G.info.sha256}
+            json.dump(report_json(G, search, effects), file, indent=2)
+        picture = strips(G, ordered, class_name=search.class_name, psi=search.psi, seed=search.seed)
+        facts = {"class": search.class_name or "all", "psi": search.psi, "seed": search.seed,
+                 "checkpoint_sha256": G.info.sha256}
         save_png(out / PICTURE, picture, synthetic_text("directions", **facts))
     except OSError as error:
         raise ConfigError(f"Cannot write to {out}: {error.strerror}. Choose another place with --out.") from error
 
 
-def report_json(G: OctGenerator, effects: Sequence[Effect], *, samples: int, psi: float,
-                seed: int) -> dict[str, object]:
+def write_beside(G: OctGenerator, search: Search, directions: Sequence[Direction],
+                 effects: Sequence[Effect]) -> Path:
+    """Write directions within a class and what they do beside the generator, where `traverse` finds them.
+
+    Arguments as in `write_report`. Returns the file of the directions.
+
+    Raises:
+        ConfigError: the files cannot be written.
+    """
+    assert search.class_name is not None
+    path = file_beside(G, classes_of(G, search.class_name)[0])
+    try:
+        save_directions(path, _ordered(directions, effects), checkpoint_sha256=G.info.sha256)
+        with atomic_write(path.with_suffix(".json")) as file:
+            json.dump(report_json(G, search, effects), file)
+    except (DataError, OSError) as error:
+        raise ConfigError(f"Cannot write to {path.parent}, where the generator lies. Leave --beside out, or copy the "
+                          "generator to a folder of your own.") from error
+    return path
+
+
+def _ordered(directions: Sequence[Direction], effects: Sequence[Effect]) -> list[Direction]:
+    measured = [effect.direction for effect in effects]
+    names = {direction.name for direction in measured}
+    return [*measured, *(direction for direction in directions if direction.name not in names)]
+
+
+def report_json(G: OctGenerator, search: Search, effects: Sequence[Effect]) -> dict[str, object]:
     """Return every number, and what they were measured with."""
-    return {"checkpoint_sha256": G.info.sha256, "samples": samples, "psi": psi, "seed": seed,
+    return {"checkpoint_sha256": G.info.sha256, "class": search.class_name, "fit_samples": search.samples,
+            "samples": effects[0].samples if effects else 0, "psi": search.psi, "seed": search.seed,
             "directions": [effect.to_json() for effect in effects]}
 
 

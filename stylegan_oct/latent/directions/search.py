@@ -13,7 +13,7 @@ from dnnlib.errors import ConfigError
 from dnnlib.text import suggest
 from stylegan_oct import limits
 from stylegan_oct.latent.biomarkers.measure import NAMES, UNITS
-from stylegan_oct.latent.directions.file import Direction, Kind, Readout, load_directions, pick
+from stylegan_oct.latent.directions.file import Direction, Kind, Readout, file_beside, load_directions, pick
 from stylegan_oct.latent.directions.population import (
     Measure,
     Population,
@@ -35,6 +35,7 @@ Layers = tuple[int, int]
 FIT, FRESH = 0, 1            # streams of samples: those that directions are found with, and those they are tested on
 UNIT = "one standard deviation of w along it"
 MIN_VALID = 100              # samples in which a biomarker could be measured, for a regression on it
+FINE = 128                   # px beyond which drawing, not measuring, takes most of the time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,7 @@ class Search:
     methods: tuple[Method, ...] = METHODS
     layers: tuple[Layers, ...] = ()           # ranges, each searched by itself; none: all layers together
     components: int = 3                       # of PCA and of SeFa
-    samples: int = 4000                       # that directions are found with
+    samples: int = 2000                       # that directions are found with
     orthogonal_to: tuple[str, ...] = ()       # biomarkers, classes, or "class" for every boundary
     psi: float = 1.0
     seed: int = 0
@@ -55,7 +56,20 @@ class Search:
                             "seed": limits.SEED})
         if self.samples < MIN_VALID:
             raise ConfigError(f"Directions need at least {MIN_VALID} samples; got {self.samples}. "
-                              "A few thousand give steady ones.")
+                              "One to two thousand give steady ones.")
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many samples are drawn where nothing else is said."""
+
+    fit: int       # to find directions with
+    moved: int     # to measure what they do
+
+
+def usual_counts(resolution: int) -> Counts:
+    """Return counts that take a few minutes on two cores; docs/directions.md tells how steady directions are then."""
+    return Counts(2000, 150) if resolution <= FINE else Counts(1000, 60)
 
 
 def find_directions(G: OctGenerator, search: Search, *, batch: int = 32, measure: Measure = measure_here,
@@ -103,19 +117,27 @@ def samples_to_measure(G: OctGenerator, search: Search) -> int:
 
 def choose_direction(G: OctGenerator, file: Path | None, name: str | None, *, class_name: str | None = None,
                      layers: Layers | None = None) -> Direction:
-    """Return a direction from a file, or the first principal component of w, which takes no time to find.
+    """Return a direction from a file: the one given, else that of the class beside the generator.
+
+    Where there is neither it is the first principal component of w, which takes no time to find.
 
     Args:
         G: the generator.
-        file: of directions; None: the principal component.
+        file: of directions; None: that beside the generator, or the principal component.
         name: which one; None: the first.
-        class_name: within which the principal component is found.
+        class_name: within which directions were found, or the principal component is.
         layers: move these instead of the direction's own.
     Raises:
         ConfigError: the direction, class or layers do not exist.
         DataError: the file cannot be used.
     """
+    if file is None and class_name is not None and G.info.classes:
+        beside = file_beside(G, classes_of(G, class_name)[0])
+        file = beside if beside.is_file() else None
     if file is None and name not in (None, "pca1"):
+        with_some = [known for known in G.info.classes if file_beside(G, known).is_file()]
+        if with_some and class_name is None:
+            raise ConfigError(f"Say within which class {name!r} is meant: --class {' or '.join(with_some)}.")
         raise ConfigError(f"Say with --directions which file holds {name!r}; one is written by: "
                           "python -m tools directions")
     if file is None:
@@ -140,6 +162,18 @@ def classes_of(G: OctGenerator, class_name: str | None) -> tuple[str, ...]:
     if not G.info.classes:
         raise ConfigError("This generator was trained without classes; leave --class out.")
     return (G.info.classes[G.class_index(class_name)],)
+
+
+def classes_beside(G: OctGenerator, class_name: str | None) -> tuple[str, ...]:
+    """Return the class, or each, whose directions are to lie beside the generator.
+
+    Raises:
+        ConfigError: there is no such class, or none at all.
+    """
+    if not G.info.classes:
+        raise ConfigError("This generator was trained without classes: no directions lie beside it; leave --beside "
+                          "out.")
+    return classes_of(G, class_name)
 
 
 def check_layers(G: OctGenerator, layers: Layers) -> None:

@@ -13,6 +13,7 @@ from dnnlib.errors import ConfigError, DataError
 from dnnlib.files import atomic_write
 from dnnlib.pictures import Picture, encode_png, sheet, synthetic_text
 from dnnlib.text import suggest
+from stylegan_oct.batches import at_once
 from stylegan_oct.data.privacy import write_private
 from stylegan_oct.latent.biomarkers.measure import NAMES, UNITS
 from stylegan_oct.latent.codes import check_codes, load_codes
@@ -23,7 +24,6 @@ from stylegan_oct.latent.directions.population import Progress, Values, measure_
 from stylegan_oct.latent.directions.search import classes_of
 from stylegan_oct.model import OctGenerator
 from stylegan_oct.video import Video, save_video
-from torch_utils.images import to_pictures
 
 CELL = 96           # px of a picture in the grid, at least
 GAP = 2             # px between pictures
@@ -119,13 +119,14 @@ def steps_between(direction: Direction, reach: float, columns: int, *, in_unit: 
     return np.linspace(-reach, reach, columns) / (abs(direction.amount) if in_unit else 1.0)
 
 
-def traverse(G: OctGenerator, direction: Direction, rows: Rows, steps: NDArray[np.float64], *, batch: int = 32,
-             progress: Progress = lambda _: None) -> Traversal:
+def traverse(G: OctGenerator, direction: Direction, rows: Rows, steps: NDArray[np.float64], *,
+             batch: int | None = None, progress: Progress = lambda _: None) -> Traversal:
     """Return every row at every step, drawn and measured; `progress` gets how many pictures are done."""
+    size = at_once(G.layers, G.device, asked=batch)
     flat: list[Picture] = []
 
     def drawn() -> Iterator[list[Picture]]:
-        for pictures in pictures_of(G, _moved(direction, rows.ws, steps), batch=batch):
+        for pictures in pictures_of(G, _moved(direction, rows.ws, steps), batch=size):
             flat.extend(pictures)
             yield pictures
 
@@ -177,7 +178,7 @@ def grid(traversal: Traversal, biomarker: str, *, side: int, unit: str = "") -> 
 
 
 def film_traversal(path: Path, G: OctGenerator, traversal: Traversal, biomarker: str, *, frames: int, fps: float,
-                   batch: int = 8, progress: Progress = lambda _: None) -> Video:
+                   batch: int | None = None, progress: Progress = lambda _: None) -> Video:
     """Write a video of all rows side by side, from one end to the other and back, above the curve.
 
     Args:
@@ -186,7 +187,7 @@ def film_traversal(path: Path, G: OctGenerator, traversal: Traversal, biomarker:
         traversal: what to film.
         biomarker: whose curve.
         frames, fps: how many, and how many a second.
-        batch: frames drawn at once.
+        batch: pictures drawn at once, of which a frame has one for each row; None: as many as serve.
         progress: gets how many frames are done.
     Raises:
         ConfigError: the file cannot be written.
@@ -210,15 +211,16 @@ def check_biomarker(name: str) -> str:
 
 
 def _frames(G: OctGenerator, traversal: Traversal, biomarker: str, times: NDArray[np.float64],
-            batch: int) -> Iterator[Picture]:
+            batch: int | None) -> Iterator[Picture]:
     scale = -(-2 * CELL // G.info.resolution)
     count = len(traversal.rows.labels)
     width = max(count * G.info.resolution * scale, 2 * SCALE_WIDTH + 2 * CELL)
     title = f"{biomarker}, {UNITS[biomarker]}" if UNITS[biomarker] else biomarker
     places = np.linspace(SCALE_WIDTH, width - 10, len(traversal.steps))
-    for part in np.array_split(times, -(-len(times) // batch)):
-        with torch.no_grad():
-            pictures = to_pictures(G.synthesize(_moved(traversal.direction, traversal.rows.ws, part)))
+    size = at_once(G.layers, G.device, asked=batch)
+    for part in np.array_split(times, -(-len(times) // max(size // count, 1))):
+        ws = _moved(traversal.direction, traversal.rows.ws, part)
+        pictures = [picture for some in pictures_of(G, ws, batch=size) for picture in some]
         for index, time in enumerate(part):
             upper = np.concatenate(pictures[index::len(part)], axis=1).repeat(scale, axis=0).repeat(scale, axis=1)
             upper = upper if upper.ndim == 3 else np.repeat(upper[:, :, None], 3, axis=2)

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from dnnlib.errors import ConfigError
-from dnnlib.files import atomic_path
+from dnnlib.files import atomic_path, atomic_write, sha256_of
+from dnnlib.stored import reading
 
 EXACT_UP_TO = 100_000
 BLOCK = 16_384           # vectors compared at once
@@ -82,6 +83,7 @@ class GraphIndex:
     def __init__(self, path: Path, vectors: Tensor, *, expansion_search: int = EXPANSION_SEARCH) -> None:
         self._vectors = vectors
         self._graph = _usearch().Index(ndim=vectors.shape[1], metric="l2sq", dtype="f16")
+        _check_seal(path)
         try:
             self._graph.view(str(path))
         except (RuntimeError, OSError) as error:
@@ -107,8 +109,11 @@ class GraphIndex:
             part = vectors[begin:begin + ADD_AT_ONCE].to(torch.float16).numpy()
             graph.add(torch.arange(begin, begin + len(part)).numpy(), part, threads=threads)
             progress(begin + len(part), len(vectors))
+        seal_path(path).unlink(missing_ok=True)
         with atomic_path(path) as temporary:
             graph.save(str(temporary))
+        with atomic_write(seal_path(path)) as file:
+            file.write(sha256_of(path) + "\n")
 
     def search(self, queries: Tensor, k: int) -> Found:
         """As in `Index`; may miss some of the nearest."""
@@ -116,6 +121,25 @@ class GraphIndex:
         queries = queries.float()
         keys = self._graph.search(queries.to(torch.float16).numpy(), k).keys.reshape(len(queries), k)
         return _measured(self._vectors, queries, torch.from_numpy(keys.astype("int64")))
+
+
+def seal_path(path: Path) -> Path:
+    """Return where the hash of a graph is kept."""
+    return path.with_name(f"{path.name}.sha256")
+
+
+def _check_seal(path: Path) -> None:
+    """Refuse a graph that is not as it was written: usearch follows what stands in it without looking.
+
+    Graphs of earlier releases have no hash beside them, and are taken as they are.
+
+    Raises:
+        ConfigError: it is damaged.
+    """
+    seal = seal_path(path)
+    with reading(path, ConfigError, "Remove it to have it built anew."):
+        if seal.is_file() and seal.read_bytes()[:65].strip() != sha256_of(path).encode():
+            raise ConfigError("it is not as it was written.")
 
 
 def open_index(vectors: Tensor, path: Path, *, progress: Progress = lambda *_: None) -> Index:

@@ -4,7 +4,6 @@ A generator's own samples can be recovered; how far a projection stays from them
 distance lies beyond all of them, and beyond those of held-out scans, is outside what the generator knows.
 """
 
-import contextlib
 import hashlib
 import json
 from collections.abc import Callable
@@ -19,15 +18,15 @@ from dnnlib.config import Finite, from_dict
 from dnnlib.errors import ConfigError, DataError
 from dnnlib.files import atomic_write
 from dnnlib.stored import read_json
+from stylegan_oct import batches
 from stylegan_oct.data.archive import Archive
 from stylegan_oct.data.dataset import ArchiveDataset
 from stylegan_oct.latent.projection.engine import Engine
 from torch_utils.images import to_uint8
 
-COUNT, LEAST = 32, 8       # samples, and held-out scans; the smaller number where each takes long
+COUNT, FEW, LEAST = 32, 8, 4   # samples, and held-out scans; the smaller numbers where each takes long
 WORK = 64 * 100            # pixels a side times steps, up to which a CPU projects COUNT in a minute
 FIRST_SEED = 9_000_000     # of the samples; no library has them
-BATCH = 16
 
 Progress = Callable[[int, int, str], object]
 
@@ -63,8 +62,10 @@ class _Stored:
 
 def usual_count(engine: Engine) -> int:
     """Return how many samples are projected when nobody says."""
-    slow = engine.G.device.type == "cpu" and engine.G.info.resolution * engine.config.steps > WORK
-    return LEAST if slow else COUNT
+    G = engine.G
+    if G.device.type != "cpu" or G.info.resolution * engine.config.steps <= WORK:
+        return COUNT
+    return min(FEW, batches.usual_count(G.layers, G.device, 2 * FEW, least=LEAST))
 
 
 def calibrate(engine: Engine, held_out: Path | None, *, count: int | None = None, cache: Path = Path("data"),
@@ -87,9 +88,9 @@ def calibrate(engine: Engine, held_out: Path | None, *, count: int | None = None
     manner = {**engine.manner(), "tuned": False, "count": count,
               "held_out": None if dataset is None else [dataset.fingerprint, dataset.split]}
     file = cache / f"calibration-{hashlib.sha256(json.dumps(manner, sort_keys=True).encode()).hexdigest()[:12]}.json"
-    if file.exists():
-        with contextlib.suppress(OSError, ConfigError):  # damaged: measured again
-            return from_dict(_Stored, read_json(file)).calibration
+    known = read_calibration(file)
+    if known is not None:
+        return known
     samples, recovered = _samples(engine, count, progress)
     scans = [] if dataset is None else _scans(engine, dataset, count, progress)
     result = Calibration(sorted(samples), recovered, sorted(scans))
@@ -98,12 +99,21 @@ def calibrate(engine: Engine, held_out: Path | None, *, count: int | None = None
     return result
 
 
+def read_calibration(file: Path) -> Calibration | None:
+    """Return what a file holds; None where it is missing or damaged, and is to be measured again."""
+    try:
+        return from_dict(_Stored, read_json(file)).calibration
+    except (OSError, ConfigError):
+        return None
+
+
 def _samples(engine: Engine, count: int, progress: Progress) -> tuple[list[float], float]:
     G, names = engine.G, engine.G.info.classes
     distances: list[float] = []
     errors: list[float] = []
-    for begin in range(0, count, BATCH):
-        numbers = range(begin, min(begin + BATCH, count))
+    size = engine.scans_at_once
+    for begin in range(0, count, size):
+        numbers = range(begin, min(begin + size, count))
         labels = [names[number % len(names)] for number in numbers] if names else None
         with torch.no_grad():
             w = G.ws(G.z([FIRST_SEED + number for number in numbers]), labels)
@@ -119,8 +129,9 @@ def _scans(engine: Engine, dataset: ArchiveDataset, count: int, progress: Progre
     chosen = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int)
     names = dataset.classes
     distances: list[float] = []
-    for begin in range(0, len(chosen), BATCH):
-        items = [dataset[int(index)] for index in chosen[begin:begin + BATCH]]
+    size = engine.scans_at_once
+    for begin in range(0, len(chosen), size):
+        items = [dataset[int(index)] for index in chosen[begin:begin + size]]
         labels = [names[label] if names and engine.G.info.classes else None for _, label in items]
         found = _run(engine, torch.stack([pixels for pixels, _ in items]), labels, begin, len(chosen),
                      "projecting held-out scans", progress)

@@ -19,6 +19,7 @@ from dnnlib.config import Hash, Name, from_texts
 from dnnlib.errors import CheckpointError, ConfigError
 from dnnlib.files import atomic_write
 from dnnlib.stored import reading
+from stylegan_oct.batches import at_once, usual_count
 from stylegan_oct.features.detector import Detector
 from stylegan_oct.features.perceptual import PerceptualDistance
 from stylegan_oct.latent.classspace import ClassSpace, fit_class_space
@@ -33,6 +34,8 @@ WIDTH = 1024
 GRID = 4           # positions along an axis that are kept of each tap
 TAPS = 3           # deepest taps that it sees
 THUMBNAIL = 16     # pixels of the picture itself that it sees too
+STEPS = 2000       # of the training, where each takes little time
+BATCH = 16         # samples in a step
 LR = 5e-4
 PRIOR = 0.01       # weight of the mean square of whitened w
 
@@ -45,18 +48,20 @@ class Encoder(nn.Module):
     Args:
         detector: that looks at the pictures; stays as it is.
         space: where each class lies in w; the guess is counted from its mean, in its spread.
+        channels, resolution: of the pictures.
     """
 
     means: Tensor
     bases: Tensor
     spreads: Tensor
 
-    def __init__(self, detector: Detector, space: ClassSpace, channels: int) -> None:
+    def __init__(self, detector: Detector, space: ClassSpace, *, channels: int, resolution: int) -> None:
         super().__init__()
         self._detector = [detector]     # in a list: no part of this module's weights
         classes, width = space.means.shape
         with torch.no_grad():
-            inputs = self._look(torch.zeros(1, channels, 64, 64, device=space.means.device)).shape[1]
+            blank = torch.zeros(1, channels, resolution, resolution, device=space.means.device)
+            inputs = self._look(blank).shape[1]
         self.norm = nn.LayerNorm(inputs)
         self.layers = nn.Sequential(nn.Linear(inputs + classes, WIDTH), nn.LeakyReLU(0.2), nn.Linear(WIDTH, WIDTH),
                                     nn.LeakyReLU(0.2), nn.Linear(WIDTH, width))
@@ -84,7 +89,7 @@ class Encoder(nn.Module):
         return space.to_w(self.whitened(pixels, labels)[:, None], labels.to(self.means.device))[:, 0]
 
 
-def train_encoder(G: OctGenerator, detector: Detector, *, steps: int, batch: int = 16, seed: int = 0,
+def train_encoder(G: OctGenerator, detector: Detector, *, steps: int, batch: int = BATCH, seed: int = 0,
                   progress: Progress = lambda _: None) -> tuple[Encoder, list[float]]:
     """Return an encoder of a generator, and the distance at each step.
 
@@ -92,34 +97,43 @@ def train_encoder(G: OctGenerator, detector: Detector, *, steps: int, batch: int
         G: whose samples are learned from, new ones at every step.
         detector: that the encoder sees through, and that its guesses are judged by.
         steps: of Adam.
-        batch: samples in a step.
+        batch: samples in a step; their gradients are gathered in pieces that memory has room for.
         seed: of weights and samples.
         progress: called with the number of steps done.
     """
     random = torch.Generator().manual_seed(seed)
+    size = min(batch, at_once(G.layers, G.device, "learn"))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        encoder = Encoder(detector, fit_class_space(G), G.info.channels).to(G.device)
+        encoder = _untrained(G, detector, fit_class_space(G)).to(G.device)
     perceptual = PerceptualDistance(detector)
     optimizer = torch.optim.Adam(encoder.parameters(), LR)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LR, total_steps=steps + 1, pct_start=0.1)
-    which, distances = torch.arange(batch, device=G.device), []
+    distances = []
     for step in range(steps):
         labels = torch.randint(max(len(G.info.classes), 1), (batch,), generator=random)
         z = torch.randn(batch, G.network.z_dim, generator=random)
-        with torch.no_grad():
-            pixels = to_uint8(G(z, labels if G.info.classes else None))
-        v = encoder.whitened(pixels, labels)
-        space = ClassSpace(encoder.means, encoder.bases, encoder.spreads)
-        images = G.synthesize(space.to_w(v[:, None], labels.to(G.device))[:, 0])
-        distance = Objective(perceptual, pixels)(images, which).mean()
         optimizer.zero_grad()
-        (distance + PRIOR * v.square().mean()).backward()  # type: ignore[no-untyped-call]
+        distance = sum(_learn(G, encoder, perceptual, *part, share=len(part[0]) / batch)
+                       for part in zip(torch.split(z, size), torch.split(labels, size), strict=True))
         optimizer.step()
         schedule.step()
-        distances.append(distance.item())
+        distances.append(distance)
         progress(step + 1)
     return encoder.eval().requires_grad_(False), distances
+
+
+def _learn(G: OctGenerator, encoder: Encoder, perceptual: PerceptualDistance, z: Tensor, labels: Tensor, *,
+           share: float) -> float:
+    """Add the gradients of some samples, `share` of a step, to the encoder's; return their share of the distance."""
+    with torch.no_grad():
+        pixels = to_uint8(G(z, labels if G.info.classes else None))
+    v = encoder.whitened(pixels, labels)
+    space = ClassSpace(encoder.means, encoder.bases, encoder.spreads)
+    images = G.synthesize(space.to_w(v[:, None], labels.to(G.device))[:, 0])
+    distance = share * Objective(perceptual, pixels)(images, torch.arange(len(z), device=G.device)).mean()
+    (distance + share * PRIOR * v.square().mean()).backward()  # type: ignore[no-untyped-call]
+    return distance.item()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,9 +172,18 @@ def load_encoder(path: Path, G: OctGenerator, detector: Detector) -> Encoder:
     if (header.checkpoint_sha256, *header.detector) != (G.info.sha256, detector.name, detector.sha256):
         raise CheckpointError(f"{path} was trained for another generator or detector. Train one for this generator "
                               "with: python -m tools train-encoder")
-    encoder = Encoder(detector, fit_class_space(G, samples=2), G.info.channels)
+    encoder = _untrained(G, detector, fit_class_space(G, samples=2))
     load_module(encoder, read_tensors(path), source=str(path))
     return encoder.eval().requires_grad_(False).to(G.device)
+
+
+def usual_steps(G: OctGenerator) -> int:
+    """Return how many steps an encoder is trained for when nobody says."""
+    return usual_count(G.layers, G.device, STEPS)
+
+
+def _untrained(G: OctGenerator, detector: Detector, space: ClassSpace) -> Encoder:
+    return Encoder(detector, space, channels=G.info.channels, resolution=G.info.resolution)
 
 
 def default_encoder_path(G: OctGenerator) -> Path:

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from dnnlib.errors import ConfigError
+from stylegan_oct.batches import at_once
 from stylegan_oct.features.detector import Detector
 from stylegan_oct.features.perceptual import PerceptualDistance
 from stylegan_oct.latent.classspace import ClassSpace, fit_class_space
-from stylegan_oct.latent.codes import Codes, Space
+from stylegan_oct.latent.codes import Codes, Space, check_changes
 from stylegan_oct.latent.library import Library
 from stylegan_oct.latent.projection.encoder import Encoder
 from stylegan_oct.latent.projection.objective import Objective
@@ -21,6 +22,8 @@ from stylegan_oct.latent.projection.projector import ProjectConfig, Projection, 
 from stylegan_oct.latent.projection.starts import LibraryStarts, find_starts
 from stylegan_oct.model import OctGenerator
 from torch_utils.images import to_uint8
+
+MOST_SCANS = 8   # that are optimised together
 
 Progress = Callable[[int, int, str], object]   # done, total, what
 
@@ -46,14 +49,22 @@ class Engine:
         library: pictures to begin from; None begins from the class means and the encoder alone.
         encoder: guesses w.
         seed: of all that is random.
+        batch: pictures at once; None: as many as serve.
     """
 
     def __init__(self, G: OctGenerator, detector: Detector, config: ProjectConfig, *, tuned: bool = False,
-                 library: Library | None = None, encoder: Encoder | None = None, seed: int = 0) -> None:
+                 library: Library | None = None, encoder: Encoder | None = None, seed: int = 0,
+                 batch: int | None = None) -> None:
+        self.batch = at_once(G.layers, G.device, "learn", asked=batch)
         self.G, self.config, self.tuned, self.encoder, self.seed = G, config, tuned, encoder, seed
         self.perceptual = PerceptualDistance(detector)
         self.space: ClassSpace = fit_class_space(G)
         self.library = None if library is None else LibraryStarts(library)
+
+    @property
+    def scans_at_once(self) -> int:
+        """How many scans are projected together: more than pictures at once would only be done later."""
+        return min(self.batch, MOST_SCANS)
 
     def without_tuning(self) -> "Engine":
         """Return the same without pivotal tuning."""
@@ -94,7 +105,7 @@ class Engine:
         objective = Objective(self.perceptual, targets.to(G.device), None if valid is None else valid.to(G.device))
         begun = find_starts(G, objective, targets, wanted, self.space, library=self.library, encoder=self.encoder)
         found = project(G, objective, begun, self.space, self.config, seed=self.seed, path_every=path_every,
-                        progress=lambda done: progress(done, self.config.steps, "projecting"))
+                        batch=self.batch, progress=lambda done: progress(done, self.config.steps, "projecting"))
         return [self._result(objective, scan, projection, patient, progress) for scan, projection in enumerate(found)]
 
     def _result(self, objective: Objective, scan: int, found: Projection, patient: bool,
@@ -115,7 +126,12 @@ class Engine:
 
 
 def draw_codes(G: OctGenerator, codes: Codes) -> Tensor:
-    """Return the image [1, C, R, R] that codes stand for, with tuned weights and fitted noise where they hold them."""
+    """Return the image [1, C, R, R] that codes stand for, with tuned weights and fitted noise where they hold them.
+
+    Raises:
+        DataError: these do not fit the generator.
+    """
+    check_changes(codes, G)
     noise = {name.removeprefix("noise."): value[None].to(G.device) for name, value in codes.delta.items()
              if name.startswith("noise.")}
     factors = {name: value for name, value in codes.delta.items() if not name.startswith("noise.")}

@@ -34,6 +34,7 @@ class Wishes:
     reference: Path | None = None
     compare: int | None = None
     seed: int = 0
+    batch: int | None = None
 
     def __post_init__(self) -> None:
         check_fields(self, {"steps": limits.STEPS, "compare": limits.SHOWN, "seed": limits.SEED})
@@ -54,12 +55,12 @@ def prepare_engine(G: OctGenerator, wishes: Wishes, *, say: Callable[[str], obje
     config = configure(PRESETS[wishes.preset], space=wishes.space, steps=wishes.steps, noise=wishes.noise)
     detector = load_detector("lite0", device=G.device)
     library = None if wishes.preset == "official" else open_library(
-        wishes.library, G, say=say, progress=lambda done, total: progress(done, total, "drawing"))
+        wishes.library, G, batch=wishes.batch, say=say, progress=lambda done, total: progress(done, total, "drawing"))
     own = default_encoder_path(G)
     file = wishes.encoder or (own if own.exists() and wishes.preset != "official" else None)
     encoder = None if file is None else load_encoder(file, G, detector)
     engine = Engine(G, detector, config, tuned=wishes.space == "pti", library=library, encoder=encoder,
-                    seed=wishes.seed)
+                    seed=wishes.seed, batch=wishes.batch)
     return engine, calibrate(engine, wishes.reference, count=wishes.compare, progress=progress)
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from stylegan_oct import limits
+from stylegan_oct.batches import at_once
 from stylegan_oct.latent.classspace import ClassSpace
 from stylegan_oct.latent.projection import noise as layer_noise
 from stylegan_oct.latent.projection.objective import Objective
@@ -109,7 +110,7 @@ class _Jobs:
 
 
 def project(G: OctGenerator, objective: Objective, starts: Starts, space: ClassSpace, config: ProjectConfig, *,
-            seed: int = 0, path_every: int = 0, batch: int = 16,
+            seed: int = 0, path_every: int = 0, batch: int | None = None,
             progress: Progress = lambda _: None) -> list[Projection]:
     """Return the projection of each scan of the objective.
 
@@ -121,9 +122,10 @@ def project(G: OctGenerator, objective: Objective, starts: Starts, space: ClassS
         config: the schedule.
         seed: of the noise.
         path_every: keep w after so many steps, for a film; 0 keeps none.
-        batch: pictures at once.
+        batch: pictures at once; None: as many as serve.
         progress: called with the number of steps done.
     """
+    batch = at_once(G.layers, G.device, "learn", asked=batch)
     random = torch.Generator().manual_seed(seed)
     jobs = _Jobs(G, starts, config, random)
     found = [Projection() for _ in starts]

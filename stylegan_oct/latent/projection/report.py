@@ -105,14 +105,21 @@ class _Known:
 
 def read_facts(out: Path, task: Task, engine: Engine) -> dict[str, Any] | None:
     """Return the facts of a scan that was projected before in the same manner, or None."""
+    facts = known_facts(out / (_stem(task).format("projection") + ".json"))
+    # The same pixels may come with another scale, at which the numbers are others.
+    wanted = task.key, _manner(task, engine), list(task.target.um_per_px)
+    same = facts is not None and (facts["scan"], facts["manner"], facts.get("um_per_px")) == wanted
+    return facts if same else None
+
+
+def known_facts(file: Path) -> dict[str, Any] | None:
+    """Return the facts in a file; None where it is missing or damaged, and the scan is to be projected again."""
     try:
-        facts: dict[str, Any] = read_json(out / (_stem(task).format("projection") + ".json"), nan=True)
-        found = from_dict(_Known, facts, strict=False)
+        facts: dict[str, Any] = read_json(file, nan=True)
+        from_dict(_Known, facts, strict=False)
     except (OSError, ConfigError):
         return None
-    same = (found.scan, found.manner) == (task.key, _manner(task, engine))
-    # The same pixels may come with another scale, at which the numbers are others.
-    return facts if same and facts.get("um_per_px") == list(task.target.um_per_px) else None
+    return facts
 
 
 def _manner(task: Task, engine: Engine) -> dict[str, Any]:

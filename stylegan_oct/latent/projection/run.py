@@ -27,7 +27,6 @@ class Options:
     """What is written."""
 
     out: Path
-    batch: int = 8
     film: bool = False
     again: bool = False       # project also what is done
 
@@ -72,7 +71,7 @@ def project_all(engine: Engine, items: Iterable[Task | Refused], calibration: Ca
     """
     count = 0
     usable = _usable(items, say)
-    while batch := list(islice(usable, options.batch)):
+    while batch := list(islice(usable, engine.scans_at_once)):
         done = {} if options.again else {task.key: facts for task in batch
                                          if (facts := report.read_facts(options.out, task, engine)) is not None}
         fresh = [task for task in batch if task.key not in done]

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
+from stylegan_oct.batches import seen_at_once
 from stylegan_oct.latent.classspace import ClassSpace
 from stylegan_oct.latent.library import Library
 from stylegan_oct.latent.projection.encoder import Encoder
@@ -16,6 +17,7 @@ from torch_utils.images import to_unit
 
 SHORTLIST = 16   # pictures of a class that are looked at closely, the nearest by thumbnails
 THUMBNAIL = 16   # pixels; a search over thousands in milliseconds
+READ = 64        # pictures of the library at once
 
 
 class LibraryStarts:
@@ -26,11 +28,16 @@ class LibraryStarts:
     """
 
     def __init__(self, library: Library) -> None:
-        pictures = np.stack([library.picture(position) for position in range(len(library))])
-        self.pixels = torch.from_numpy(pictures.reshape(*pictures.shape[:3], -1)).permute(0, 3, 1, 2)   # [N, C, R, R]
+        self._library = library
         self.w = library.w.to(torch.float32)
         self.labels = torch.from_numpy(library.labels)
-        self.thumbnails = _thumbnails(self.pixels)
+        self.thumbnails = torch.cat([_thumbnails(self.pixels(range(begin, min(begin + READ, len(library)))))
+                                     for begin in range(0, len(library), READ)])
+
+    def pixels(self, positions: Sequence[int]) -> Tensor:
+        """Return pictures as they were drawn, uint8 [n, C, R, R]."""
+        pictures = np.stack([self._library.picture(position) for position in positions])
+        return torch.from_numpy(pictures.reshape(*pictures.shape[:3], -1)).permute(0, 3, 1, 2)
 
     def shortlist(self, targets: Tensor, label: int) -> Tensor:
         """Return the positions [N, SHORTLIST] of the pictures of a class nearest to uint8 targets [N, C, R, R]."""
@@ -45,6 +52,8 @@ def find_starts(G: OctGenerator, objective: Objective, targets: Tensor, classes:
                 encoder: Encoder | None = None) -> list[dict[int, Tensor]]:
     """Return for each scan, class -> w [w_dim] of the candidate with the smallest distance.
 
+    Pictures of the library are read, not drawn again.
+
     Args:
         G: the generator.
         objective: of the scans.
@@ -57,20 +66,27 @@ def find_starts(G: OctGenerator, objective: Objective, targets: Tensor, classes:
     found: list[dict[int, Tensor]] = [{} for _ in classes]
     for label in sorted({label for wanted in classes for label in wanted}):
         scans = torch.tensor([scan for scan, wanted in enumerate(classes) if label in wanted])
-        candidates = [space.means[label].cpu().expand(len(scans), 1, -1)]
-        if encoder is not None:
-            candidates.append(encoder(targets[scans], torch.full((len(scans),), label))[:, None].cpu())
-        if library is not None:
-            candidates.append(library.w[library.shortlist(targets[scans], label)])
-        w = torch.cat(candidates, dim=1)                                            # [n, candidates, w_dim]
-        for scan, choices in zip(scans.tolist(), w, strict=True):
-            found[scan][label] = choices[int(_distances(G, objective, choices, scan).argmin())]
+        mean = space.means[label].cpu()[None]                                       # [1, w_dim]
+        image = G.synthesize(mean.to(G.device))
+        guesses = None if encoder is None else encoder(targets[scans], torch.full((len(scans),), label)).cpu()
+        near = None if library is None else library.shortlist(targets[scans], label)
+        for row, scan in enumerate(scans.tolist()):
+            choices, distances = [mean], [_distances(objective, image, scan)]
+            if guesses is not None:
+                choices.append(guesses[row:row + 1])
+                distances.append(_distances(objective, G.synthesize(choices[-1].to(G.device)), scan))
+            if library is not None and near is not None:
+                choices.append(library.w[near[row]])
+                distances.append(_distances(objective, to_unit(library.pixels(near[row].tolist())), scan))
+            found[scan][label] = torch.cat(choices)[int(torch.cat(distances).argmin())]
     return found
 
 
-def _distances(G: OctGenerator, objective: Objective, w: Tensor, scan: int) -> Tensor:
-    which = torch.full((len(w),), scan, device=G.device)
-    return objective(G.synthesize(w.to(G.device)), which)
+def _distances(objective: Objective, images: Tensor, scan: int) -> Tensor:
+    """Return the distances [n] of images [n, C, R, R] to a scan."""
+    device = objective.features.device
+    return torch.cat([objective(part.to(device), torch.full((len(part),), scan, device=device))
+                      for part in torch.split(images, seen_at_once(images.shape[-1], device))])
 
 
 def _thumbnails(pixels: Tensor) -> Tensor:

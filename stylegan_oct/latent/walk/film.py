@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dnnlib.errors import ConfigError
 from dnnlib.pictures import Picture, synthetic_text
+from stylegan_oct.batches import at_once
 from stylegan_oct.features.detector import load_detector
 from stylegan_oct.features.perceptual import PerceptualDistance
 from stylegan_oct.latent.walk.curves import Times, constant_speed, frame_times
@@ -26,8 +27,8 @@ Speed = Literal["spline", "perceptual"]
 
 
 def film(G: OctGenerator, route: Route, path: Path, *, frames: int, fps: float = 30.0, speed: Speed = "spline",
-         distance: PerceptualDistance | None = None, scale: int | None = None, strip: bool = True, batch: int = 8,
-         progress: Callable[[int], object] = lambda _: None) -> Video:
+         distance: PerceptualDistance | None = None, scale: int | None = None, strip: bool = True,
+         batch: int | None = None, progress: Callable[[int], object] = lambda _: None) -> Video:
     """Write a walk as a video, drawn `batch` pictures at once, with the speckle held still.
 
     Args:
@@ -58,7 +59,7 @@ def film(G: OctGenerator, route: Route, path: Path, *, frames: int, fps: float =
                       progress=progress)
 
 
-def draw_frames(G: OctGenerator, route: Route, times: Times, *, batch: int = 8) -> Iterator[Picture]:
+def draw_frames(G: OctGenerator, route: Route, times: Times, *, batch: int | None = None) -> Iterator[Picture]:
     """Yield the frame of each time: the walks' pictures in their grid."""
     columns, rows = route.grid
     pictures = (picture for images in _draw(G, route, times, batch) for picture in to_pictures(images))
@@ -68,7 +69,7 @@ def draw_frames(G: OctGenerator, route: Route, times: Times, *, batch: int = 8) 
 
 
 def step_lengths(G: OctGenerator, route: Route, distance: PerceptualDistance, *, pieces: int | None = None,
-                 batch: int = 8) -> NDArray[np.float64]:
+                 batch: int | None = None) -> NDArray[np.float64]:
     """Return the perceptual length of pieces of a route that take equal times, [pieces], averaged over its cells.
 
     The distance is a square, its root adds up along the way.
@@ -88,8 +89,9 @@ def step_lengths(G: OctGenerator, route: Route, distance: PerceptualDistance, *,
     return torch.cat(lengths).reshape(count, route.cells).mean(dim=1).double().cpu().numpy()
 
 
-def _draw(G: OctGenerator, route: Route, times: Times, batch: int) -> Iterator[Tensor]:
-    """Yield images of all cells, moment by moment, `batch` at once."""
+def _draw(G: OctGenerator, route: Route, times: Times, batch: int | None) -> Iterator[Tensor]:
+    """Yield images of all cells, moment by moment, `batch` at once, or as many as serve."""
+    batch = at_once(G.layers, G.device, asked=batch)
     moments = max(1, batch // route.cells)
     for begin in range(0, len(times), moments):
         with torch.inference_mode():

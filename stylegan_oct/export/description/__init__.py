@@ -1,0 +1,1 @@
+"""What tells of the pictures: rows, card, marks, latents, hashes."""

@@ -1,0 +1,1 @@
+"""Whether a generator repeats its training scans."""

@@ -1,0 +1,1 @@
+"""A measured number with its interval, and how intervals are found."""

@@ -1,0 +1,1 @@
+"""Whether classifiers learn from synthetic scans what helps them on real ones."""
