@@ -121,6 +121,8 @@ class ArrayFiles:
             with file.open(info) as member, open(self.folder / f"{images}.npy", "wb") as out:
                 while size and (block := member.read(min(size, 2**22))):
                     size -= out.write(block)
+            if size:
+                raise Refusal(f"is cut short: {images} should hold {' x '.join(map(str, shape))} values")
             self.labels[images] = (_labels(file, labels, shape[0]) if f"{labels}.npy" in names else None, split)
         if not self.labels:
             raise Refusal(f"holds no set that is read here: arrays train_images and train_labels (also val and test) "

@@ -1,5 +1,8 @@
 """`convert` takes volumes and sets of MedMNIST: every chosen B-scan once, a patient in one split."""
 
+import io
+import zipfile
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -135,6 +138,12 @@ def test_sets_whose_arrays_do_not_fit_are_refused_in_one_line(tmp_path, draw_sca
 def test_a_set_that_would_run_code_or_is_cut_is_refused(tmp_path, draw_scan):
     octmnist(tmp_path / "octmnist.npz", draw_scan, train_images=np.array([{"a": 1}] * 8, object))
     with pytest.raises(DataError):
+        open_source(tmp_path / "octmnist.npz")
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (9, 28, 28)})
+    with zipfile.ZipFile(tmp_path / "octmnist.npz", "w") as file:
+        file.writestr("train_images.npy", header.getvalue() + bytes(99))
+    with pytest.raises(DataError, match="cut short"):
         open_source(tmp_path / "octmnist.npz")
     octmnist(tmp_path / "octmnist.npz", draw_scan)
     data = (tmp_path / "octmnist.npz").read_bytes()
