@@ -10,6 +10,7 @@ import click
 from dnnlib.errors import ConfigError
 from dnnlib.text import parse_int_list
 from stylegan_oct import limits
+from stylegan_oct.data.readers.axes import AXES
 from stylegan_oct.limits import Limits, shortened
 
 LONGEST_TEXT = 2000       # characters
@@ -147,6 +148,9 @@ first_seed_option = click.option("--seed", type=SEED, default=0, show_default=Tr
 batch_option = click.option("--batch", type=BATCH, help="Pictures at once. [default: as many as serve]")
 selection_option = click.option("--scans", "selection", type=TEXT, default="all", show_default=True, metavar="WHICH",
                                 help="B-scans of a volume: all, middle, or numbers such as 3-9.")
+axes_option = click.option("--axes", type=click.Choice(AXES), default="auto", show_default=True, help=(
+    "Axes of MetaImage, NIfTI and NumPy files in their order: n counts the B-scans, h goes down, w along. auto is whn, "
+    "of NumPy nhw."))
 
 
 def learning_options(*, kimg: float, batch: int, least: int) -> Option:

@@ -1,7 +1,7 @@
 """`project`: the latents whose picture comes nearest to a scan."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import click
 
@@ -11,6 +11,7 @@ from tools._options import (
     PATH,
     TEXT,
     Whole,
+    axes_option,
     batch_option,
     checkpoint_option,
     device_option,
@@ -34,6 +35,7 @@ Examples:
 @checkpoint_option
 @click.option("--class", "class_name", type=TEXT, metavar="NAME", help="Class of the scans. [default: compares all]")
 @selection_option
+@axes_option
 @click.option("--space", type=click.Choice(["w", "w+", "pti"]), help="One w, a w for each layer, or w with tuned "
               "weights. [default: w+]")
 @click.option("--preset", type=click.Choice(["quick", "standard", "thorough", "official"]), default="standard",
@@ -55,7 +57,7 @@ Examples:
 @out_option("out/project")
 @json_option
 @device_option
-def project(paths: tuple[Path, ...], checkpoint: str | None, class_name: str | None, selection: str,
+def project(paths: tuple[Path, ...], checkpoint: str | None, class_name: str | None, selection: str, axes: Any,
             space: Literal["w", "w+", "pti"] | None, preset: str, steps: int | None, noise: bool,
             library_path: Path | None, encoder_path: Path | None, reference: Path | None, compare: int | None,
             film: bool, again: bool, seed: int, batch: int | None, out: Path, as_json: bool,
@@ -70,7 +72,7 @@ def project(paths: tuple[Path, ...], checkpoint: str | None, class_name: str | N
         click.echo(line, err=True)
 
     G = load_generator(checkpoint, device=init_world(device).device)
-    tasks = tasks_of(paths, G, selection=selection, class_name=class_name)
+    tasks = tasks_of(paths, G, selection=selection, class_name=class_name, axes=axes)
     wishes = Wishes(preset=preset, space=space, steps=steps, noise=noise, library=library_path, encoder=encoder_path,
                     reference=reference, compare=compare, seed=seed, batch=batch)
     with progress_bar("preparing", shorter="--compare 0 compares with nothing") as update:

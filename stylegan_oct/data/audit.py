@@ -46,6 +46,7 @@ class Audit:
     only_split: str | None
     classes: tuple[str, ...]
     decisions: Sequence[Decision]
+    splits: Sequence[str] = ()   # lines on how the split was made and what it lacks
 
     @property
     def kept(self) -> list[Decision]:
@@ -128,14 +129,7 @@ def _warnings(audit: Audit) -> str:
     if len(scans) > 1 and most > max(MANY, len(audit.kept) / 2) or (len(scans) == 1 and most > MANY):
         lines.append(f"One patient has {most} of the {len(audit.kept)} scans. Look whether what was taken for patients "
                      "are such; --patient-pattern or a CSV with a column patient says it otherwise.")
-    shares = dict(zip(SPLITS, audit.fractions, strict=True))
-    for split in SPLITS:
-        here = Counter(d.scan.label for d in audit.kept if d.split == split)
-        missing = [name for name in audit.classes if not here[name]]
-        if not here and shares[split] > 0:
-            lines.append(f"The split {split} is empty: there are too few patients.")
-        elif here and missing:
-            lines.append(f"The split {split} has no scans of {markdown(', '.join(missing))}.")
+    lines += [f"{markdown(line)}." for line in audit.splits]
     coloured = sum(d.row["facts"].get("coloured", 0) > COLOURED for d in audit.read)
     if coloured and audit.settings.channels == 1:
         lines.append(f"{coloured} scans have coloured pixels (overlays, arrows, text?) and were turned to grey; "

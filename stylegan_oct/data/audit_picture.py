@@ -8,8 +8,8 @@ from PIL import Image
 
 from dnnlib.pictures import Picture, sheet
 from stylegan_oct.data.decisions import Decision
-from stylegan_oct.data.readers.image import decode
-from stylegan_oct.data.sources import FolderFiles, Refusal, ZipFiles
+from stylegan_oct.data.files import Refusal
+from stylegan_oct.data.volumes import Files, load
 from stylegan_oct.data.work import WorkFolder
 
 VISIBLE = 0.001  # share of padding from which a scan counts as padded
@@ -23,7 +23,7 @@ def share_of_border(decision: Decision) -> float:
     return float(facts.get("border_white", 0) + facts.get("border_black", 0))
 
 
-def draw_audit(kept: Sequence[Decision], classes: Sequence[str], files: FolderFiles | ZipFiles, channels: int,
+def draw_audit(kept: Sequence[Decision], classes: Sequence[str], files: Files, channels: int,
                folder: WorkFolder) -> Picture:
     """Return a sheet: the scans with most padding before and after, and below them a few of every class."""
     padded = sorted(kept, key=lambda d: (-share_of_border(d), d.row["pixel_hash"]))
@@ -44,7 +44,7 @@ def draw_audit(kept: Sequence[Decision], classes: Sequence[str], files: FolderFi
     return np.asarray(canvas)
 
 
-def _pairs(group: Sequence[Decision], title: str, files: FolderFiles | ZipFiles, channels: int,
+def _pairs(group: Sequence[Decision], title: str, files: Files, channels: int,
            folder: WorkFolder) -> Picture:
     captions = [f"{decision.scan.label or ''} {share_of_border(decision):.1%}" for decision in group]
     before = [_before(files, decision, channels) for decision in group]
@@ -53,9 +53,9 @@ def _pairs(group: Sequence[Decision], title: str, files: FolderFiles | ZipFiles,
                  title=title)
 
 
-def _before(files: FolderFiles | ZipFiles, decision: Decision, channels: int) -> Picture:
+def _before(files: Files, decision: Decision, channels: int) -> Picture:
     try:
-        return decode(files.read(decision.scan.path), channels).pixels
+        return load(files, decision.scan.path, channels).picture.pixels
     except Refusal:  # removed since it was read
         return np.full((CELL, CELL), 128, np.uint8)
 

@@ -11,13 +11,14 @@ from typing import Any, Literal
 from dnnlib.errors import ConfigError, DataError
 from stylegan_oct.data.archive import SPLITS, ArchiveWriter
 from stylegan_oct.data.audit import Audit, remarks, write_audit
-from stylegan_oct.data.decisions import Decision, decide
+from stylegan_oct.data.decisions import Decision, decide, lacking, say_lacking
 from stylegan_oct.data.layout import Folders
 from stylegan_oct.data.preprocess import Preprocess
 from stylegan_oct.data.privacy import Key
-from stylegan_oct.data.sources import open_source
-from stylegan_oct.data.splits import check_split, parse_fractions
-from stylegan_oct.data.work import Progress, WorkFolder, preprocess_all
+from stylegan_oct.data.readers.axes import Axes
+from stylegan_oct.data.sources import Scan, open_source
+from stylegan_oct.data.splits import Fractions, check_split, parse_fractions
+from stylegan_oct.data.work import Progress, Row, WorkFolder, preprocess_all
 
 EXCLUDED = "excluded.jsonl"
 
@@ -33,6 +34,7 @@ class Report:
     counts: dict[str, dict[str, int]]  # split -> class ("" without classes) -> images written
     outcomes: dict[str, int]          # "kept", "refused", ... -> scans
     summary: tuple[str, ...]          # lines: how many scans have a class and a patient, and where that was read
+    splits: tuple[str, ...]           # lines: that the split was made by class, and which splits lack classes
     remarks: tuple[str, ...] = ()     # what is odd about the brightness of the scans, a line for each kind
 
     def left_out(self) -> str:
@@ -45,11 +47,13 @@ def convert(source: Path, dest: Path, *, resolution: int, channels: int = 1,
             aspect: Literal["stretch", "fit", "crop"] = "stretch", border: bool = True, roi: bool = False,
             split: str = "80,10,10", only_split: str | None = None, patient_pattern: str | None = None,
             folders: Folders = "auto", key: Path | None = None, workers: int | None = None, overwrite: bool = False,
-            stratify: bool = False, progress: Progress | None = None) -> Report:
+            stratify: bool | None = None, selection: str = "all", axes: Axes = "auto", class_name: str | None = None,
+            progress: Progress | None = None) -> Report:
     """Write an archive of preprocessed scans; after an interruption the same call goes on where it was.
 
     Args:
-        source: a folder of scans, a zip of one, a CSV of paths and labels, or the dataset.json of StyleGAN tools.
+        source: a folder of scans or volumes, a zip of scans, a CSV of paths and labels, a volume, a set with labels in
+            a .npz such as OCTMNIST, or the dataset.json of StyleGAN tools.
         dest: the archive, NAME.zip; NAME-audit.md, NAME-audit.png and NAME.key come beside it, for the owner alone.
         resolution: width and height in pixels, a power of two.
         channels: 1 grey, 3 RGB.
@@ -63,7 +67,11 @@ def convert(source: Path, dest: Path, *, resolution: int, channels: int = 1,
         key: file of the secret key; default NAME.key, made when missing.
         workers: processes; default: all cores.
         overwrite: replace an archive that is there.
-        stratify: share out the patients of each class by number, so that a small set has every class in every split.
+        stratify: share out the patients of each class by number, so that a small set has every class in every split;
+            default: where a class would be missing from a split.
+        selection: B-scans of each volume: "all", "middle", or numbers from 1 such as "3-9".
+        axes: what the axes of MetaImage, NIfTI and NumPy files are, as of `read_scans`.
+        class_name: class of the scans that have none by themselves.
         progress: called with (scans done, all scans).
     Raises:
         ConfigError: an option makes no sense.
@@ -73,18 +81,19 @@ def convert(source: Path, dest: Path, *, resolution: int, channels: int = 1,
     fractions = parse_fractions(split)
     only = check_split(only_split) if only_split else None
     _check_dest(source, dest, overwrite)
-    scans = open_source(source, patient_pattern=patient_pattern, folders=folders)
+    scans = open_source(source, patient_pattern=patient_pattern, folders=folders, selection=selection, axes=axes,
+                        class_name=class_name)
     with _one_line(dest), WorkFolder(dest.parent / f".{dest.stem}-work", settings) as folder:
         secret = Key(key or dest.with_suffix(".key"))
         rows = preprocess_all(scans.scans, scans.files, settings, folder, workers=workers, progress=progress)
-        decisions = decide(scans.scans, rows, fractions, stratify=stratify)
+        decisions, told = _decide(scans.scans, rows, fractions, stratify)
         kept = [decision for decision in decisions if decision.outcome == "kept"]
         if not any(only in (None, decision.split) for decision in kept):
             raise _nothing_left(decisions, only)
         found = {decision.scan.label for decision in kept}
         classes = tuple(name for name in scans.classes if name in found)
         audit = Audit(source=source, dest=dest, listing=scans, settings=settings, fractions=fractions,
-                      only_split=only, classes=classes, decisions=decisions)
+                      only_split=only, classes=classes, decisions=decisions, splits=told)
         text = write_audit(audit, folder)
         _write_archive(dest, decisions, classes, settings, secret, folder, only)
         folder.remove()
@@ -92,7 +101,21 @@ def convert(source: Path, dest: Path, *, resolution: int, channels: int = 1,
     counts = {name: dict(Counter(d.scan.label or "" for d in written if d.split == name)) for name in SPLITS}
     outcomes = Counter(decision.outcome for decision in decisions) + Counter(refused=len(scans.refused))
     return Report(dest, text, key or dest.with_suffix(".key"), classes, counts, dict(outcomes), tuple(scans.summary()),
-                  tuple(remarks(audit.read)))
+                  tuple(told), tuple(remarks(audit.read)))
+
+
+def _decide(scans: Sequence[Scan], rows: Sequence[Row], fractions: Fractions,
+            stratify: bool | None) -> tuple[list[Decision], list[str]]:
+    """Return the decisions, and lines on how the split was made and what it lacks."""
+    decisions = decide(scans, rows, fractions, stratify=bool(stratify))
+    without, told = lacking(decisions, fractions), []
+    if stratify is None and without:
+        others = decide(scans, rows, fractions, stratify=True)
+        if sum(map(len, lacking(others, fractions).values())) < sum(map(len, without.values())):
+            decisions = others
+            left_out = "; ".join(f"{', '.join(names)} out of {split}" for split, names in without.items())
+            told = [f"split by class, patients kept apart: by chance it would leave {left_out} (--no-stratify does)"]
+    return decisions, told + say_lacking(decisions, fractions)
 
 
 def _check_dest(source: Path, dest: Path, overwrite: bool) -> None:

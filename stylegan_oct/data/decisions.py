@@ -7,12 +7,15 @@ from typing import Any, Literal
 
 import numpy as np
 
+from stylegan_oct.data.archive import SPLITS
 from stylegan_oct.data.duplicates import near_pairs
 from stylegan_oct.data.sources import Scan
 from stylegan_oct.data.splits import Fractions, assign
 from stylegan_oct.data.work import thumbnails_of
 
 Outcome = Literal["kept", "refused", "conflict", "duplicate", "test patient", "near duplicate"]
+WITHOUT = {"train": "a generator cannot learn them", "val": "nothing chosen or stopped by val takes note of them",
+           "test": "test cannot tell how well they are drawn"}  # what a split that lacks classes forbids
 PRIORITY = {"test": 0, "val": 1, "train": 2}  # of two equal pictures the one that comes first here stays
 
 
@@ -55,6 +58,32 @@ def decide(scans: Sequence[Scan], rows: Sequence[dict[str, Any]], fractions: Fra
     _drop_equals(decisions)
     _judge_near(_kept(decisions))
     return decisions
+
+
+def lacking(decisions: Sequence[Decision], fractions: Fractions) -> dict[str, list[str]]:
+    """Return the classes that each split with scans lacks, of those asked for; without those that lack none."""
+    kept = _kept(decisions)
+    classes = sorted({decision.scan.label for decision in kept if decision.scan.label is not None})
+    found = {split: {d.scan.label for d in kept if d.split == split}
+             for split in SPLITS if getattr(fractions, split) > 0 or any(d.split == split for d in kept)}
+    return {split: missing for split, here in found.items()
+            if (missing := [name for name in classes if name not in here])}
+
+
+def say_lacking(decisions: Sequence[Decision], fractions: Fractions) -> list[str]:
+    """Return a line for each split that lacks classes: which, and what that forbids."""
+    patients: defaultdict[str | None, set[str]] = defaultdict(set)
+    for decision in _kept(decisions):
+        patients[decision.scan.label].add(decision.scan.patient)
+    lines = []
+    for split, names in lacking(decisions, fractions).items():
+        if any(decision.split == split for decision in _kept(decisions)):
+            counts = ", ".join(f"{name} ({len(patients[name])} patient{'s' * (len(patients[name]) > 1)})"
+                               for name in names)
+            lines.append(f"The split {split} has no scans of {counts}: {WITHOUT[split]}")
+        else:
+            lines.append(f"The split {split} is empty: there are too few patients")
+    return lines
 
 
 def _rarest_classes(kept: Sequence[Decision]) -> dict[str, str]:

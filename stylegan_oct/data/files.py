@@ -11,8 +11,12 @@ from typing import Any, NamedTuple
 
 from dnnlib.errors import DataError
 from stylegan_oct.data.names import clean_path
+from stylegan_oct.data.readers.axes import Axes
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
+VOLUMES = (".dcm", ".dicom", ".vol", ".e2e", ".mhd", ".mha", ".nii", ".nii.gz", ".npy", ".npz",
+           ".fda", ".fds")  # files of many B-scans
+PICTURES = "PNG, JPEG, TIFF, BMP or WebP"
 MAX_FILE_BYTES = 256 * 2**20  # far above any scan; keeps one file from filling the memory
 MAX_ROUTES = 4                # ways by links on which a folder is read: its scans may be under several classes
 SYSTEM_FOLDERS = ("__macosx", "@eadir", "$recycle.bin", "lost+found")  # thumbnails and what was deleted
@@ -43,6 +47,7 @@ class FolderFiles:
     """Reads files below a folder."""
 
     root: Path
+    axes: Axes = "auto"  # of the volumes
 
     def read(self, path: str) -> bytes:
         """Return the bytes of a file.
@@ -61,7 +66,7 @@ class FolderFiles:
             raise Refusal(f"cannot be read: {error.strerror or error}") from None
 
     def pictures(self, listing: Listing) -> Iterator[Found]:
-        """Yield the images below the folder, also through links; a loop of links ends."""
+        """Yield the pictures and volumes below the folder, also through links; a loop of links ends."""
         above: dict[str, frozenset[tuple[int, int]]] = {}
         routes: Counter[tuple[int, int]] = Counter()
 
@@ -82,7 +87,7 @@ class FolderFiles:
                 if _is_hidden(name) or (name.endswith("-audit.png") and f"{name[:-4]}.md" in names):
                     continue  # the second: left here by an earlier conversion
                 path = (Path(folder) / name).relative_to(self.root).as_posix()
-                if is_picture(name):
+                if is_scan_file(name):
                     yield Found(path, path, stamp_of(Path(folder) / name))
                 else:
                     listing.ignored[Path(name).suffix.lower()] += 1
@@ -155,8 +160,19 @@ class ZipFiles:
 
 
 def is_picture(name: str) -> bool:
-    """Whether a file is named as a PNG, JPEG or TIFF image."""
+    """Whether a file is named as a picture."""
     return name.strip().lower().endswith(SUFFIXES)
+
+
+def is_scan_file(name: str) -> bool:
+    """Whether a file is named as a picture or a volume."""
+    return is_picture(name) or suffix_of(name) in VOLUMES
+
+
+def suffix_of(name: str) -> str:
+    """Return the suffix of a file in lower case; ".nii.gz" is one."""
+    name = name.strip().lower()
+    return ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix
 
 
 def stamp_of(path: Path) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dnnlib.files import Finder
-from stylegan_oct.data.files import SUFFIXES, is_picture
+from stylegan_oct.data.files import SUFFIXES, VOLUMES, is_scan_file
 from stylegan_oct.data.names import clean_path, fold, fold_class, fold_patient
 from stylegan_oct.data.table import Row
 
@@ -49,8 +49,8 @@ class Pictures:
         return self._anywhere(text)
 
     def _as_named(self, text: str) -> str | None:
-        places = [self._finder.find(self._root, text)] if is_picture(text) else \
-            [self._finder.find(self._root, text + suffix) for suffix in SUFFIXES]
+        places = [self._finder.find(self._root, text)] if is_scan_file(text) else \
+            [self._finder.find(self._root, text + suffix) for suffix in (*SUFFIXES, *VOLUMES)]
         found = sorted({self._relative(place) for place in places if place is not None and not place.is_dir()})
         if len(found) > 1:
             raise LookupError("may be one of several files that differ in their suffix")
@@ -61,7 +61,7 @@ class Pictures:
             self._below = defaultdict(list)
             for folder, children, names in os.walk(self._root):
                 children[:] = [child for child in children if not child.startswith(".")]
-                for file in filter(is_picture, names):
+                for file in filter(is_scan_file, names):
                     path = self._relative(Path(folder) / file)
                     for key in {_key(file), _key(file.rpartition(".")[0])}:
                         self._below[key].append(path)

@@ -71,6 +71,8 @@ def prepare_archive(data: str | None, resolution: int | None, *, preset: str | N
             report = convert(Path(data), archive, resolution=size, progress=update, **shares)
         for line in report.summary:
             say(printable(line))
+        for line in report.splits:
+            say(printable(line))
         left = report.left_out()
         say(f"{report.outcomes.get('kept', 0)} scans taken{f', {left}' if left else ''}; which and why: {report.audit} "
             "(private)")

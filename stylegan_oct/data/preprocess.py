@@ -17,8 +17,8 @@ from scipy import ndimage
 from dnnlib.config import from_dict
 from dnnlib.errors import ConfigError
 from stylegan_oct.data.border import Grey, Mask, find_border, repair, repaired
-from stylegan_oct.data.readers.image import decode
-from stylegan_oct.data.sources import Refusal
+from stylegan_oct.data.files import Refusal
+from stylegan_oct.data.readers.image import Picture, decode
 
 VERSION = 2           # raise when the same scan would give other pixels: unfinished work is then begun anew
 ROI_HEIGHT = 0.6      # share of the scan's height that the region of interest keeps, so that the scale is one for all
@@ -91,8 +91,23 @@ def process(data: bytes, settings: Preprocess) -> Processed:
     Raises:
         Refusal: it cannot be decoded or is mostly padding.
     """
-    picture = decode(data, settings.channels)
-    square = to_square(picture.pixels, settings)
+    return process_picture(decode(data, settings.channels), settings)
+
+
+def process_picture(picture: Picture, settings: Preprocess, missing: Mask | None = None) -> Processed:
+    """Return the same for a picture.
+
+    Args:
+        picture: with the channels of the settings, or grey for colour.
+        settings: how.
+        missing: [H, W], where the device stored nothing.
+    Raises:
+        Refusal: it is mostly padding.
+    """
+    pixels = picture.pixels
+    if settings.channels == 3 and pixels.ndim == 2:
+        pixels = np.repeat(pixels[:, :, np.newaxis], 3, axis=2)
+    square = to_square(pixels, settings, missing)
     return Processed(square.pixels, picture.pixels, {**picture.facts, **square.facts})
 
 

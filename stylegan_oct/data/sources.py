@@ -6,29 +6,36 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from dnnlib.errors import DataError
+from dnnlib.errors import ConfigError, DataError
 from stylegan_oct.data.archive import INDEX, MANIFEST
+from stylegan_oct.data.arrays import ArrayFiles
 from stylegan_oct.data.files import (
     MAX_FILE_BYTES,
+    PICTURES,
     SUFFIXES,
+    VOLUMES,
     FolderFiles,
     Found,
     Listing,
     Refusal,
     ZipFiles,
-    is_picture,
+    is_scan_file,
     stamp_of,
+    suffix_of,
 )
 from stylegan_oct.data.label_index import read_index
 from stylegan_oct.data.layout import Folders, Place, name_of_number, read_places
 from stylegan_oct.data.listed import Pictures, merge_rows
 from stylegan_oct.data.names import clean_path, fold_class, fold_patient, is_known_class, order_classes, split_of
+from stylegan_oct.data.readers.axes import Axes
+from stylegan_oct.data.readers.scan import check_selection
 from stylegan_oct.data.table import Row, read_table
+from stylegan_oct.data.volumes import TIFF, Files, expand
 
 __all__ = ["MAX_FILE_BYTES", "SUFFIXES", "FolderFiles", "Refusal", "Scan", "Source", "ZipFiles", "open_source"]
 
-NOT_LOOKED_AT = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".dcm", ".vol", ".e2e", ".fda", ".fds", ".img", ".mat",
-                 ".npz", ".npy", ".bmp", ".gif", ".webp", ".jp2", ".csv", ".tsv", ".xlsx")  # may hold scans or classes
+NOT_LOOKED_AT = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", *VOLUMES, ".img", ".oct", ".mat", ".gif",
+                 ".jp2", ".csv", ".tsv", ".xlsx")  # may hold scans or classes
 
 LISTS = (".txt", ".json", ".xml")  # the same, where there are no classes
 
@@ -53,7 +60,7 @@ class Scan:
 class Source:
     """The scans of a source, and what was left aside while listing them."""
 
-    files: FolderFiles | ZipFiles
+    files: Files
     kind: str
     scans: list[Scan] = field(default_factory=list)
     classes: tuple[str, ...] = ()
@@ -99,42 +106,65 @@ def no_classes(why: str) -> str:
     return f"no classes: the archive has no labels ({why}), and a generator of it draws all scans alike"
 
 
-def open_source(path: Path, *, patient_pattern: str | None = None, folders: Folders = "auto") -> Source:
-    """Return the scans of a folder, zip, CSV or dataset.json, sorted by path.
+def open_source(path: Path, *, patient_pattern: str | None = None, folders: Folders = "auto", selection: str = "all",
+                axes: Axes = "auto", class_name: str | None = None) -> Source:
+    """Return the scans of a folder, zip, CSV, dataset.json, volume or set in a .npz, sorted by path.
 
     Args:
         path: the source.
         patient_pattern: a regular expression whose first group is the patient, searched in the path.
         folders: what the folders of a folder or zip are, where their names do not tell.
+        selection: B-scans of each volume: "all", "middle", or numbers from 1 such as "3-9".
+        axes: of MetaImage, NIfTI and NumPy files, as of `read_scans`.
+        class_name: class of the scans that have none by themselves.
     Raises:
         DataError: there is no such source, it holds no images, or it cannot be told what its folders are.
         ConfigError: the pattern is not a regular expression with a group.
     """
     if not path.exists():
         raise DataError(f"There is no {path}. Give a folder of scans, a zip of one, or a CSV of paths and labels.")
-    suffix = path.suffix.lower()
+    check_selection(selection)
+    suffix = suffix_of(path.name)
     if suffix in (".xlsx", ".xls", ".ods"):
         raise DataError(f"{path} is a spreadsheet. Save it as CSV.")
     if path.is_dir() or path.name == INDEX:
-        source = Source(FolderFiles(path if path.is_dir() else path.parent), "folder")
+        source = Source(FolderFiles(path if path.is_dir() else path.parent, axes), "folder")
     elif suffix in (".csv", ".tsv"):
-        source = Source(FolderFiles(path.parent), "CSV")
+        source = Source(FolderFiles(path.parent, axes), "CSV")
+    elif suffix == ".npz" and ArrayFiles.is_set(path):
+        source = Source(ArrayFiles(path), "npz")
+    elif suffix in (*VOLUMES, *TIFF):
+        source = Source(FolderFiles(path.parent, axes), "file")
     elif zipfile.is_zipfile(path):
         source = Source(ZipFiles(path), "zip")
     else:
         raise DataError(f"{path} is neither a folder, a zip nor a CSV. Give a folder of scans, a zip of one, or a "
                         "CSV of paths and labels.")
-    if source.kind == "CSV":
+    if class_name is not None and not class_name.strip():
+        raise ConfigError("The class given with --class must have a name.")
+    if class_name is not None and folders == "auto":
+        folders = "patients"  # they need not tell the class
+    if isinstance(source.files, ArrayFiles):
+        _fill_from_arrays(source, source.files)
+    elif source.kind == "CSV":
         _fill_from_csv(source, path, patient_pattern, folders)
     else:
         root = path if path.is_dir() else path.parent if path.name == INDEX else path.with_suffix("")
-        _fill(source, root.resolve().name, patient_pattern, folders)
+        _fill(source, root.resolve().name, patient_pattern, folders, path.name if source.kind == "file" else None)
+    if class_name is not None:
+        source.scans = [scan if scan.label is not None else replace(scan, label=class_name, label_from="--class")
+                        for scan in source.scans]
+    _set_classes(source)
+    if isinstance(source.files, FolderFiles):
+        source.scans = list(expand(source.scans, source.files, selection, source.listing))
     if not source.scans and source.kind == "CSV" and source.refused:
         raise DataError(f"None of the {len(source.refused)} pictures of {path} can be used; the first "
                         f"{source.refused[0][1]}. Paths are relative to the folder of the CSV.")
+    if not source.scans and source.kind == "file" and source.refused:
+        raise DataError(f"{path} {source.refused[0][1]}.")
     if not source.scans:
         seen = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in source.ignored.most_common(4))
-        raise DataError(f"{path} holds no PNG, JPEG or TIFF images" + (f" (but {seen})." if seen else ".") +
+        raise DataError(f"{path} holds no {PICTURES} images or volumes" + (f" (but {seen})." if seen else ".") +
                         (f" First of {len(source.refused)} refused: {source.refused[0][1]}." if source.refused else ""))
     return source
 
@@ -147,15 +177,21 @@ def _shares(origins: Sequence[str]) -> str:
                      for origin in order)
 
 
-def _fill(source: Source, root: str, patient_pattern: str | None, folders: Folders) -> None:
+def _fill(source: Source, root: str, patient_pattern: str | None, folders: Folders,
+          only: str | None = None) -> None:
     """Give every file found its class, patient and split, from its path or a dataset.json beside."""
-    files = sorted(set(source.files.pictures(source.listing)))
+    files_of = source.files
+    if isinstance(files_of, ArrayFiles):
+        return
+    files = sorted(set(files_of.pictures(source.listing)))
+    if only is not None:  # a file as the source
+        files, source.listing = [found for found in files if found.path == only], Listing()
     told = [clean_path(found.told) for found in files]
     tops = {path.partition("/")[0] for path in told}
     top = min(tops) if len(tops) == 1 else ""
     try:
-        raw = source.files.find_beside(top, INDEX)
-        rows = source.files.find_beside(top, MANIFEST)
+        raw = files_of.find_beside(top, INDEX)
+        rows = files_of.find_beside(top, MANIFEST)
     except Refusal as refusal:
         raise DataError(f"The {INDEX} or {MANIFEST} of the source {refusal}.") from None
     if raw is not None and rows is not None:
@@ -169,9 +205,8 @@ def _fill(source: Source, root: str, patient_pattern: str | None, folders: Folde
     if raw is not None and not listed:
         source.notes.append(f"The {INDEX} of the source gives no classes to the images.")
     places = read_places(told, patient_pattern, folders=folders, root=root, strict=not listed)
-    scans = [_scan(found, place, label if listed else None) for found, place, label in
-             zip(files, places, labels, strict=True) if not _refused(source, found, place, listed and not label)]
-    _set_classes(source, scans)
+    source.scans = [_scan(found, place, label if listed else None) for found, place, label in
+                    zip(files, places, labels, strict=True) if not _refused(source, found, place, listed and not label)]
 
 
 def _refused(source: Source, found: Found, place: Place, unlisted: bool) -> bool:
@@ -191,8 +226,9 @@ def _scan(found: Found, place: Place, listed: tuple[str, ...] | None) -> Scan:
     return replace(scan, label=listed[0], also=listed[1:], label_from=INDEX, named=place.label or place.named)
 
 
-def _set_classes(source: Source, scans: Sequence[Scan]) -> None:
+def _set_classes(source: Source) -> None:
     """Give the labels their final names; where only some scans have one, refuse the others."""
+    scans, source.scans = source.scans, []
     names = order_classes([label for scan in scans for label in (scan.label, *scan.also)])
     by_fold = {fold_class(label): name for label, name in names.items()}
     source.classes = tuple(dict.fromkeys(names.values()))
@@ -234,7 +270,16 @@ def _fill_from_csv(source: Source, path: Path, patient_pattern: str | None, fold
     if against:
         source.notes.append(f"{against} scans lie below the folder of another split than their row says; the row "
                             "counts.")
-    _set_classes(source, scans)
+    source.scans = scans
+
+
+def _fill_from_arrays(source: Source, files: ArrayFiles) -> None:
+    """Take the pictures of a .npz; nothing tells their patients."""
+    stamp = stamp_of(files.path)
+    source.scans = [Scan(
+        item.path, name_of_number(item.label, f"{files.path.stem}/") if item.label is not None else None, item.path,
+        False, item.split, stamp, label_from="labels of the npz" if item.label is not None else "")
+        for item in files.items()]
 
 
 def _locate(source: Source, root: Path, rows: Iterable[Row]) -> dict[str, list[Row]]:
@@ -245,6 +290,6 @@ def _locate(source: Source, root: Path, rows: Iterable[Row]) -> dict[str, list[R
         try:
             found[pictures.find(row.path)].append(row)
         except LookupError as error:
-            named = "" if is_picture(row.path) else " under any suffix of PNG, JPEG or TIFF"
+            named = "" if is_scan_file(row.path) else f" under any suffix of {PICTURES}"
             source.refused.append((f"row {row.number}: {row.path}", f"{error}{named}"))
     return found

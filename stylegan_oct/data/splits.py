@@ -64,7 +64,8 @@ def assign(patients: Iterable[str], official_test: Set[str], fractions: Fraction
         official_test: those with a scan in the official test set.
         fractions: shares wanted.
         classes: of the patients; those of each class are then shared out by number, in the order of their places: for
-            small sets, where chance would leave a class out of a split. A patient may change splits as others come.
+            small sets, where chance would leave a class out of a split. A class with as many patients as there are
+            splits is in each. A patient may change splits as others come.
     """
     places = {patient: position(patient) for patient in patients if patient not in official_test}
     if classes is not None:
@@ -81,7 +82,23 @@ def assign(patients: Iterable[str], official_test: Set[str], fractions: Fraction
         if getattr(share, split) > 0 and split not in result.values() and size > (split != "train"):
             donors = [patient for patient, name in result.items() if name == largest]
             result[min(donors, key=lambda patient: (abs(places[patient] - middle), patient))] = split
+    if classes is not None:
+        _complete(result, places, classes, share)
     return result | dict.fromkeys(official_test, "test")
+
+
+def _complete(result: dict[str, str], places: Mapping[str, float], classes: Mapping[str, str],
+              share: Fractions) -> None:
+    """Give each class a patient in every split, as far as it has patients: train first, then val, then test."""
+    wanted = [split for split in SPLITS if getattr(share, split) > 0]
+    for name in sorted(set(classes.values())):
+        own = sorted((patient for patient in result if classes[patient] == name), key=lambda p: (places[p], p))
+        for split in wanted[:len(own)]:
+            counts = Counter(result[patient] for patient in own)
+            if not counts[split]:
+                givers = [giver for giver in reversed(SPLITS) if counts[giver] > 1 or giver not in wanted[:len(own)]]
+                giver = max(givers, key=lambda giver: counts[giver])
+                result[next(patient for patient in reversed(own) if result[patient] == giver)] = split
 
 
 def _evenly(places: Mapping[str, float], classes: Mapping[str, str]) -> dict[str, float]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dnnlib.errors import DataError
-from stylegan_oct.data.files import is_picture
+from stylegan_oct.data.files import is_scan_file
 from stylegan_oct.data.names import fold, fold_class, fold_patient, is_clear_class, is_known_class, split_of
 
 HEADINGS = {
@@ -104,7 +104,7 @@ def _cells(text: str) -> tuple[list[str] | None, list[list[str]], int]:
         first += 1
     if not rows:
         return [], [], first
-    if any(is_picture(cell) for cell in rows[0]):
+    if any(is_scan_file(cell) for cell in rows[0]):
         return None, rows, first
     return rows[0], rows[1:], first + 1
 
@@ -129,7 +129,7 @@ class _Reader:
         if not found["path"]:
             raise DataError(f"{self._path} has no column for the image; call it path. The first row must hold the "
                             "names of the columns: path, label, patient, split.")
-        self._at["path"] = next((i for i in found["path"] if any(map(is_picture, self._values(i)))), found["path"][0])
+        self._at["path"] = next((i for i in found["path"] if any(map(is_scan_file, self._values(i)))), found["path"][0])
         if found["patient"]:
             self._at["patient"] = found["patient"][0]
         self._find_split(found["split"])
@@ -139,7 +139,7 @@ class _Reader:
     def find_without_headings(self) -> None:
         """Find the columns by their values: paths, splits, and one more for the class."""
         columns = range(self._width)
-        self._at["path"] = next(i for i in columns if any(map(is_picture, self._values(i))))
+        self._at["path"] = next(i for i in columns if any(map(is_scan_file, self._values(i))))
         self._find_split([i for i in columns if all(map(split_of, self._values(i)))])
         others = [i for i in columns if i not in self._at.values()]
         if any(not is_known_class(value) and not value.isdecimal() for i in others for value in self._values(i)) or \

@@ -29,8 +29,9 @@ from dnnlib.files import atomic_write, hold_lock
 from dnnlib.logs import read_jsonl
 from dnnlib.pictures import encode_png
 from stylegan_oct.data.duplicates import THUMBNAIL, dhash, thumbnail
-from stylegan_oct.data.preprocess import VERSION, Preprocess, process
-from stylegan_oct.data.sources import FolderFiles, Refusal, Scan, ZipFiles
+from stylegan_oct.data.preprocess import VERSION, Preprocess, process_picture
+from stylegan_oct.data.sources import Refusal, Scan
+from stylegan_oct.data.volumes import Files, load
 
 PIECE = 16  # scans: seconds of work, a few megabytes
 Row = dict[str, Any]
@@ -130,7 +131,7 @@ def _is_usable(row: Row, pictures: Path) -> bool:
         return False
 
 
-def preprocess_all(scans: Sequence[Scan], files: FolderFiles | ZipFiles, settings: Preprocess, folder: WorkFolder, *,
+def preprocess_all(scans: Sequence[Scan], files: Files, settings: Preprocess, folder: WorkFolder, *,
                    workers: int | None = None, progress: Progress | None = None) -> list[Row]:
     """Return a row for each scan, in their order, doing those that the folder lacks.
 
@@ -162,7 +163,7 @@ def preprocess_all(scans: Sequence[Scan], files: FolderFiles | ZipFiles, setting
     return [done[scan.path, scan.stamp] for scan in scans]
 
 
-def _run(calls: Sequence[tuple[FolderFiles | ZipFiles, list[Scan], Preprocess, Path]], workers: int) -> Iterator[int]:
+def _run(calls: Sequence[tuple[Files, list[Scan], Preprocess, Path]], workers: int) -> Iterator[int]:
     """Do the pieces; yield the number of scans of each as it ends."""
     if workers <= 1:
         for call in calls:
@@ -193,7 +194,7 @@ def _start_worker(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _do_piece(files: FolderFiles | ZipFiles, scans: Sequence[Scan], settings: Preprocess, path: Path) -> int:
+def _do_piece(files: Files, scans: Sequence[Scan], settings: Preprocess, path: Path) -> int:
     """Preprocess some scans and store the results; return how many."""
     rows, offset = [], 0
     with atomic_write(path.with_suffix(".bin"), "wb") as file:
@@ -206,17 +207,17 @@ def _do_piece(files: FolderFiles | ZipFiles, scans: Sequence[Scan], settings: Pr
     return len(scans)
 
 
-def _do_scan(files: FolderFiles | ZipFiles, scan: Scan, settings: Preprocess) -> tuple[Row, bytes]:
+def _do_scan(files: Files, scan: Scan, settings: Preprocess) -> tuple[Row, bytes]:
     try:
-        data = files.read(scan.path)
-        result = process(data, settings)
+        loaded = load(files, scan.path, settings.channels)
+        result = process_picture(loaded.picture, settings, loaded.missing)
     except Refusal as refusal:
         return {"refused": str(refusal)}, b""
     except Exception as error:  # whatever is odd about one file must not stop thousands
         return {"refused": f"cannot be processed: {type(error).__name__}: {error}"[:200]}, b""
     original, notes = result.original, result.facts.pop("notes", [])
     content = hashlib.sha256(f"{original.shape}".encode() + original.tobytes()).hexdigest()
-    row = {"file_hash": hashlib.sha256(data).hexdigest(), "pixel_hash": content,
+    row = {"file_hash": loaded.file_hash, "pixel_hash": content,
            "dhash": f"{dhash(result.pixels):016x}", "thumbnail": thumbnail(result.pixels).tobytes().hex(),
            "facts": result.facts, "notes": notes}
     return row, encode_png(result.pixels)

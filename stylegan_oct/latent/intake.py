@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnnlib.errors import DataError
+from stylegan_oct.data.files import MAX_FILE_BYTES, Refusal, suffix_of
 from stylegan_oct.data.preprocess import ROI_HEIGHT, Preprocess, to_grey, to_square
 from stylegan_oct.data.readers.bscan import BScan, Laterality, Volume
-from stylegan_oct.data.readers.scan import KNOWN, PICTURES, SUFFIXES, check_selection, choose, open_volume
-from stylegan_oct.data.sources import MAX_FILE_BYTES, Refusal
+from stylegan_oct.data.readers.scan import KNOWN, PICTURES, SUFFIXES, Axes, check_selection, choose, open_volume
 
 # Pictures carry no scale; these are of the Spectralis, which most public sets come from, OCT2017 among them.
 ASSUMED_UM_Z = 3.872         # of one of its 496 rows
@@ -106,13 +106,15 @@ def pixel_size(preprocess: Preprocess) -> tuple[float, float] | None:
     return (z * ROI_HEIGHT if preprocess.roi else z), x
 
 
-def load_targets(paths: Path | Sequence[Path], selection: str, settings: Preprocess) -> Iterator[Target | Refused]:
+def load_targets(paths: Path | Sequence[Path], selection: str, settings: Preprocess, *,
+                 axes: Axes = "auto") -> Iterator[Target | Refused]:
     """Return the B-scans of files and folders one after another; one that cannot be used is reported in its place.
 
     Args:
         paths: files of any format that is read, and folders of them.
         selection: of the B-scans of each file: "all", "middle", or numbers from 1 such as "3-9".
         settings: `GeneratorInfo.preprocess`.
+        axes: of MetaImage, NIfTI and NumPy files, as of `read_scans`.
     Raises:
         ConfigError: the selection makes no sense.
         DataError: there is no file.
@@ -122,12 +124,12 @@ def load_targets(paths: Path | Sequence[Path], selection: str, settings: Preproc
     if not files:
         raise DataError(f"There are no scans in {paths}. Give files or folders of {KNOWN}."
                         if isinstance(paths, Path) else f"Give one or more files or folders of {KNOWN}.")
-    return (item for file in files for item in _load(file, selection, settings))
+    return (item for file in files for item in _load(file, selection, settings, axes))
 
 
-def _load(path: Path, selection: str, settings: Preprocess) -> Iterator[Target | Refused]:
+def _load(path: Path, selection: str, settings: Preprocess, axes: Axes) -> Iterator[Target | Refused]:
     try:
-        volume = open_volume(path, channels=3)  # with colours, to tell photographs
+        volume = open_volume(path, channels=3, axes=axes)  # with colours, to tell photographs
         indices = choose(volume.count, selection)
     except Refusal as refusal:
         yield Refused(path, None, str(refusal))
@@ -157,7 +159,7 @@ def _files(path: Path) -> list[Path]:
         children[:] = sorted(name for name in children if not name.startswith("."))
         exports = [_content(Path(folder) / name) for name in names if name.lower().endswith(".xml")]
         for name in sorted(names):
-            suffix = Path(name).suffix.lower()
+            suffix = suffix_of(name)
             if name.startswith(".") or any(suffix in PICTURES and _form(name) in export for export in exports):
                 continue  # hidden, or a picture that an .xml beside it lists and through which it is read
             if suffix in SUFFIXES or (not suffix and name != "DICOMDIR" and _is_dicom(Path(folder) / name)):

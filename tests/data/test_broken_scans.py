@@ -49,14 +49,14 @@ def odd_files(draw_scan, bomb_png):
     return {
         "CNV-1-1.jpeg": (encoded(scan, "jpeg")[:-900], "cannot be decoded"),
         "CNV-2-1.png": (b"", "is empty (0 bytes)"),
-        "CNV-3-1.png": (b"this is a text\n" * 50, "is not a PNG, JPEG or TIFF image"),
+        "CNV-3-1.png": (b"this is a text\n" * 50, "is not a PNG, JPEG, TIFF, BMP or WebP image"),
         "CNV-4-1.tif": (encoded(deep, "tiff"), None),
         "CNV-5-1.jpg": (encoded(Image.fromarray(draw_scan(91)).convert("CMYK"), "jpeg"), None),
         "CNV-6-1.png": (encoded(scan[:1, :1], "png"), "is 1 x 1 pixels"),
         "CNV-7-1.png": (bomb_png, "is a decompression bomb"),
         "CNV-8-1.png": (encoded(np.full((64, 96), 30, np.uint8), "png"), "shows nothing"),
         "CNV-9-1.png": (encoded(padded, "png"), "padding, more than 40%"),
-        "CNV-10-1.gif.png": (encoded(draw_scan(92), "gif"), "is not a PNG, JPEG or TIFF image"),
+        "CNV-10-1.gif.png": (encoded(draw_scan(92), "gif"), "is not a PNG, JPEG, TIFF, BMP or WebP image"),
         "CNV-11-1.png": (encoded(draw_scan(93), "png")[:600], "cannot be decoded"),
         "CNV-12-1.TIFF": (encoded(draw_scan(94), "tiff", compression="tiff_lzw"), None),
     }

@@ -211,8 +211,8 @@ def test_a_resumed_conversion_gives_the_bytes_of_an_uninterrupted_one(make_folde
         run(folder, tmp_path / "b.zip", key=whole.key, progress=stop_after(20))
     assert not (tmp_path / "b.zip").exists()
     done = []
-    process = work.process
-    monkeypatch.setattr(work, "process", lambda data, settings: done.append(data) or process(data, settings))
+    process = work.process_picture
+    monkeypatch.setattr(work, "process_picture", lambda *given: done.append(given) or process(*given))
     resumed = run(folder, tmp_path / "b.zip", key=whole.key)
     assert resumed.archive.read_bytes() == whole.archive.read_bytes()
     assert 0 < len(done) <= 40  # only what was missing

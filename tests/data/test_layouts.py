@@ -174,7 +174,8 @@ def test_sources_that_hold_no_scans_say_what_they_hold(make_folder, tmp_path):
     (tmp_path / "text.bin").write_bytes(b"x")
     with zipfile.ZipFile(tmp_path / "cut.zip", "w") as file:
         file.writestr("CNV/CNV-1-1.png", b"x" * 500)
-    cases = [("empty", "holds no PNG, JPEG or TIFF images"), ("volumes", "but 1 .dcm"), ("nowhere", "There is no"),
+    cases = [("empty", "holds no PNG, JPEG, TIFF, BMP or WebP images"),
+             ("volumes", "1 refused: is no DICOM"), ("nowhere", "There is no"),
              ("text.bin", "neither a folder, a zip nor a CSV")]
     for name, said in cases:
         with pytest.raises(DataError, match=said):

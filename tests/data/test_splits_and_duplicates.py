@@ -41,6 +41,20 @@ def test_a_split_that_was_not_asked_for_is_empty(patients):
     assert set(assign(patients, set(), Fractions(1.0, 0.0, 0.0)).values()) <= {"train"}
 
 
+@settings(deadline=None)
+@given(st.dictionaries(st.text(min_size=1), st.sampled_from("ABC"), max_size=30),
+       st.sampled_from([(0.8, 0.1, 0.1), (0.65, 0.35, 0.0), (1.0, 0.0, 0.0), (0.9, 0.0, 0.1)]), st.booleans())
+def test_shared_out_by_class_each_class_is_in_as_many_splits_as_it_has_patients(classes, shares, official):
+    test = {min(classes)} if official and classes else set()
+    result = assign(classes, test, Fractions(*shares), classes=classes)
+    assert set(result) == set(classes) and result == assign(classes, test, Fractions(*shares), classes=classes)
+    wanted = [name for name, share in zip(("train", "val", "test"), shares, strict=True)
+              if share > 0 and not (test and name == "test")]
+    for name in set(classes.values()):
+        own = [split for patient, split in result.items() if classes[patient] == name and patient not in test]
+        assert set(wanted[:len(own)]) <= set(own)
+
+
 @given(st.text())
 def test_a_single_patient_trains(patient):
     assert assign({patient}, set(), Fractions()) == {patient: "train"}

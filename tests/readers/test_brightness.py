@@ -341,8 +341,8 @@ def png_chunks(data, *chunks):
     (raw_tiff(np.where(SCAN > 99, np.nan, FLOATS).astype("<f4"), bits=32, layout=3), "floating-point values outside"),
     (raw_tiff((SCAN.astype("<i2") - 128), layout=2), "integer values outside"),
     (raw_tiff(FULL.astype("<i4") * 9, bits=32, layout=2), "integer values outside"),
-    (raw_tiff((65535 - FULL).astype(">u2"), order=">", photometric=0), "damaged, or a PNG, JPEG or TIFF of a kind"),
-    (raw_tiff(SCAN.astype("<f8"), bits=64, layout=3), "damaged, or a PNG, JPEG or TIFF of a kind"),
+    (raw_tiff((65535 - FULL).astype(">u2"), order=">", photometric=0), "damaged, or a PNG, JPEG, TIFF, BMP or WebP of"),
+    (raw_tiff(SCAN.astype("<f8"), bits=64, layout=3), "damaged, or a PNG, JPEG, TIFF, BMP or WebP of"),
     (raw_tiff((SCAN.astype(int) - 128).astype("i1"), bits=8, layout=2), "signed values of 8 bits"),
     (encoded(np.dstack([RGB, 0 * SCAN]), "png"), "shows nothing"),
 ])

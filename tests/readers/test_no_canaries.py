@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from canaries import CANARIES, NAME, canaries_in, make_dicom, make_e2e, make_picture, make_vol, make_xml
 from click.testing import CliRunner
+from volumes import make_metaimage, make_nifti, make_topcon, scans
 
 from dnnlib.errors import UserError
 from dnnlib.pictures import save_png
@@ -21,7 +22,9 @@ from tools.__main__ import main
 
 SETTINGS = Preprocess(resolution=32)
 MAKERS = {"a.vol": make_vol, "b.dcm": make_dicom, "c.xml": make_xml, "d.e2e": make_e2e, "e.png": make_picture,
-          "f.jpg": make_picture, "g.tif": make_picture}
+          "f.jpg": make_picture, "g.tif": make_picture, "h.mha": lambda path: make_metaimage(path, scans()),
+          "i.nii": lambda path: make_nifti(path, scans()), "j.fda": lambda path: make_topcon(path, scans())}
+VOLUMES = ("h.mha", "i.nii", "j.fda")
 
 
 @pytest.fixture(params=MAKERS)
@@ -76,10 +79,10 @@ def test_the_search_finds_text_bytes_names_and_members_of_zips(tmp_path):
 
 
 def test_what_is_read_and_written_holds_no_canary(scan_file, tmp_path, heard):
-    scans = list(read_scans(scan_file))
+    bscans = list(read_scans(scan_file))
     targets = list(load_targets(scan_file, "all", SETTINGS))
-    assert scans and len(targets) == len(scans)
-    for item in (*scans, *targets):
+    assert bscans and len(targets) == len(bscans)
+    for item in (*bscans, *targets):
         assert not canaries_in(*everything_of(item))
     for number, target in enumerate(targets):
         save_png(tmp_path / "out" / f"{number}.png", target.pixels)
@@ -113,7 +116,10 @@ def test_a_conversion_keeps_names_out_of_the_archive_and_the_audit(tmp_path, req
     folder.mkdir()
     make_picture(folder / "NORMAL-1-1.png")
     make_picture(folder / "NORMAL-2-1.jpg", quality=50)
+    for name in VOLUMES:
+        MAKERS[name](folder / name)
     (folder / "NORMAL-3-1.tif").write_bytes(b"II*\0" + NAME.encode() * 9)
     heard = request.getfixturevalue("heard")  # from here on: Pillow logs what is written, too
-    convert(folder, tmp_path / "out" / "a.zip", resolution=32, workers=1, split="100,0,0")
+    convert(folder, tmp_path / "out" / "a.zip", resolution=32, workers=1, split="100,0,0",
+            class_name="NORMAL")
     assert not canaries_in(tmp_path / "out") and not canaries_in(heard())

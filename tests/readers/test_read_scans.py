@@ -207,7 +207,8 @@ def test_a_selection_beyond_the_last_says_how_many_there_are(tmp_path):
 @pytest.mark.parametrize("name, content, said", [
     ("a.dcm", b"", "empty"), ("a.png", b"", "empty"), ("a.docx", b"PK\3\4" + bytes(300), "no format that is read"),
     ("a.dcm", b"GIF89a" * 99, "no DICOM"), ("a.vol", b"text " * 99, "no sense"), ("a.png", b"text" * 99, "not a PNG"),
-    ("a.fda", b"FOCT" * 99, "no format that is read")])
+    ("a.fda", b"FOCT" * 99, "damaged"),
+    ("a.fda", b"text" * 99, "no Topcon file"), ("a.img", b"text" * 99, "no format that is read")])
 def test_files_that_are_something_else_are_refused(tmp_path, name, content, said):
     (tmp_path / name).write_bytes(content)
     assert said in refusal(tmp_path / name)

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from stylegan_oct.data.sources import Refusal
+from stylegan_oct.data.files import Refusal
 
 Laterality = Literal["OD", "OS"]
 

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from stylegan_oct.data.files import Refusal
 from stylegan_oct.data.readers.brightness import remarks, shows_nothing, to_8_bits
 from stylegan_oct.data.readers.bscan import BScan, Volume, check_size, to_laterality
 from stylegan_oct.data.readers.dicom_display import Layout, cut_off, ends_of, read_layout, stored_values
 from stylegan_oct.data.readers.scale import find_scale
-from stylegan_oct.data.sources import Refusal
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset

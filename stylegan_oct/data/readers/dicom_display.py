@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stylegan_oct.data.sources import Refusal
+from stylegan_oct.data.files import Refusal
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset

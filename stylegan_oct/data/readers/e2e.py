@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from stylegan_oct.data.files import Refusal
 from stylegan_oct.data.readers.bscan import MAX_SIDE, BScan, Laterality, Volume, check_size, to_laterality
 from stylegan_oct.data.readers.heyex import reflected
-from stylegan_oct.data.sources import Refusal
 
 SIDE, SCALES, IMAGE = 11, 10004, 1073741824  # kinds of parts
 BSCAN = 35652097    # kind of image; the other is the view of the fundus

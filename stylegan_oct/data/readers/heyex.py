@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnnlib.files import Finder
+from stylegan_oct.data.files import MAX_FILE_BYTES, FolderFiles, Refusal
 from stylegan_oct.data.readers.brightness import remarks, shows_nothing
 from stylegan_oct.data.readers.bscan import BScan, Laterality, Volume, check_size, to_laterality
 from stylegan_oct.data.readers.image import decode
 from stylegan_oct.data.readers.scale import find_scale
-from stylegan_oct.data.sources import MAX_FILE_BYTES, FolderFiles, Refusal
 
 HEADER = 2048           # bytes of the header of a .vol
 GEOMETRY = "<3i3d2i"    # at byte 12: columns, B-scans, rows; mm per column, between B-scans, per row; size of the SLO

@@ -1,23 +1,25 @@
-"""From the bytes of a PNG, JPEG or TIFF to a picture of 8 bits."""
+"""From the bytes of a PNG, JPEG, TIFF, BMP or lossless WebP to a picture of 8 bits."""
 
 import io
 import logging
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from stylegan_oct.data.files import PICTURES, Refusal
 from stylegan_oct.data.readers.brightness import remarks, shows_nothing, to_8_bits
 from stylegan_oct.data.readers.bscan import MAX_SIDE, check_size
-from stylegan_oct.data.sources import Refusal
 
-FORMATS = ("PNG", "JPEG", "TIFF")  # the ones with few and well-tested decoders; no PostScript, no plugins
-MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"MM\0*")
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")  # with few and well-tested decoders; no PostScript
+MAGIC = re.compile(rb"\x89PNG|\xff\xd8\xff|II\*\0|MM\0\*|BM.{4}\0{4}|RIFF.{4}WEBP", re.DOTALL)
 COLOUR_STEP = 24         # grey levels between channels from which a pixel counts as coloured; JPEG makes smaller ones
 DEPTHS = (8, 10, 12, 14, 16)
 SUBFILE, BITS, PHOTOMETRIC, TILE_WIDTH, TILE_HEIGHT, SAMPLE_FORMAT = 254, 258, 262, 322, 323, 339   # tags of a TIFF
@@ -40,7 +42,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class _Deep:
+class Deep:
     """How values of more than 8 bits are meant; of 8 bits Pillow sees to it."""
 
     inverted: bool   # 0 is white
@@ -60,6 +62,8 @@ def decode(data: bytes, channels: int = 1, *, page: int = 0, bits: int | None = 
         Refusal: it is not an image of a format read here, damaged, huge, tiny, or shows nothing.
     """
     try:
+        if data.startswith(b"RIFF"):
+            _check_webp(data)
         with _quiet(), Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if page:
                 image.seek(page)
@@ -68,15 +72,15 @@ def decode(data: bytes, channels: int = 1, *, page: int = 0, bits: int | None = 
             if image.format == "TIFF" and not page and (pages := getattr(image, "n_frames", 1)) > 1:
                 facts["pages"] = pages
             notes = _not_applied(image)
-            deep = _Deep(_tag(image, PHOTOMETRIC) == 0, _tag(image, BITS) or 0, bits or 0)  # loading may drop the tags
+            deep = Deep(_tag(image, PHOTOMETRIC) == 0, _tag(image, BITS) or 0, bits or 0)  # loading may drop the tags
             image.load()
             pixels, more = _to_bytes(ImageOps.exif_transpose(image), channels, deep)
     except Refusal:
         raise
     except UnidentifiedImageError:
-        if data.startswith(MAGIC):
-            raise Refusal("is damaged, or a PNG, JPEG or TIFF of a kind that is not read") from None
-        raise Refusal("is not a PNG, JPEG or TIFF image, whatever its name says") from None
+        if MAGIC.match(data):
+            raise Refusal(f"is damaged, or a {PICTURES} of a kind that is not read") from None
+        raise Refusal(f"is not a {PICTURES} image, whatever its name says") from None
     except Image.DecompressionBombError:
         raise Refusal("is a decompression bomb: far larger than any scan") from None
     except Exception as error:  # decoders raise many kinds on damaged files, and one file must not stop thousands
@@ -96,6 +100,15 @@ def depth_of_pages(data: bytes, pages: int) -> int | None:
         except Refusal:  # reading it as a B-scan will say so
             continue
     return max(depths, default=None)
+
+
+def count_pages(path: Path) -> int:
+    """Return how many pages a TIFF has; 1 where it cannot be told, as reading it will say."""
+    try:
+        with _quiet(), Image.open(path, formats=("TIFF",)) as image:
+            return int(getattr(image, "n_frames", 1))
+    except Exception:  # as in `decode`
+        return 1
 
 
 @contextmanager
@@ -129,10 +142,19 @@ def _check_kind(image: Image.Image) -> None:
         raise Refusal("is a reduced copy or a mask of another page")
     if _tag(image, SAMPLE_FORMAT) == SIGNED and (_tag(image, BITS) or 0) <= 8:  # Pillow takes these for unsigned
         raise Refusal("stores signed values of 8 bits, which is not read; store them without sign")
-    if image.format == "PNG" and getattr(image, "n_frames", 1) > 1:
+    if image.format in ("PNG", "WEBP") and getattr(image, "n_frames", 1) > 1:
         raise Refusal("is an animation, no scan")
     if image.mode.startswith(("I", "F")) and "transparency" in image.info:
         raise Refusal("has transparent pixels in 16 bits, which is not read; store it without")
+
+
+def _check_webp(data: bytes) -> None:
+    """Refuse a WebP that is not lossless, by the names of its chunks."""
+    at = 12
+    while at + 8 <= len(data):
+        if data[at:at + 4] in (b"VP8 ", b"ANMF"):
+            raise Refusal("is a lossy or moving WebP, which is not read: it smooths speckle; store scans lossless")
+        at += 8 + int.from_bytes(data[at + 4:at + 8], "little") + 1 & ~1
 
 
 def _not_applied(image: Image.Image) -> list[str]:
@@ -144,10 +166,10 @@ def _not_applied(image: Image.Image) -> list[str]:
     return ["has a colour profile that is not applied"] if profile and not any(k in profile for k in known) else []
 
 
-def _to_bytes(image: Image.Image, channels: int, deep: "_Deep") -> tuple[NDArray[np.uint8], dict[str, Any]]:
+def _to_bytes(image: Image.Image, channels: int, deep: Deep) -> tuple[NDArray[np.uint8], dict[str, Any]]:
     """Return 8-bit pixels, and the depth and colour that were found."""
     if image.mode.startswith(("I", "F")):
-        pixels, facts = _from_deep(np.asarray(image), deep)
+        pixels, facts = from_deep(np.asarray(image), deep)
         return (pixels if channels == 1 else np.repeat(pixels[:, :, np.newaxis], 3, axis=2)), facts
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image.convert("RGBA"))
@@ -160,7 +182,7 @@ def _to_bytes(image: Image.Image, channels: int, deep: "_Deep") -> tuple[NDArray
     return (np.asarray(image.convert("RGB").convert("L")) if channels == 1 else colour), facts
 
 
-def _from_deep(values: NDArray[Any], deep: _Deep) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+def from_deep(values: NDArray[Any], deep: Deep) -> tuple[NDArray[np.uint8], dict[str, Any]]:
     """Return 16-bit or float values as 8 bits, linearly, and the depth that they use.
 
     Devices store 8, 10, 12 or 14 bits in 16; unless the file says it, the depth is the least of these that holds the

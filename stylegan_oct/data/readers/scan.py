@@ -6,29 +6,45 @@ from functools import partial
 from pathlib import Path
 
 from dnnlib.errors import ConfigError, DataError
+from stylegan_oct.data.files import SUFFIXES as PICTURES
+from stylegan_oct.data.files import FolderFiles, Refusal, suffix_of
+from stylegan_oct.data.readers.array import MAGIC as NUMPY
+from stylegan_oct.data.readers.array import open_npy, open_npz
+from stylegan_oct.data.readers.axes import AXES, Axes
 from stylegan_oct.data.readers.bscan import MAX_COUNT, BScan, Volume
 from stylegan_oct.data.readers.dicom import open_dicom
 from stylegan_oct.data.readers.e2e import open_e2e
 from stylegan_oct.data.readers.heyex import open_vol, open_xml
 from stylegan_oct.data.readers.image import MAGIC, decode, depth_of_pages
-from stylegan_oct.data.sources import SUFFIXES as PICTURES
-from stylegan_oct.data.sources import FolderFiles, Refusal
+from stylegan_oct.data.readers.metaimage import open_metaimage
+from stylegan_oct.data.readers.nifti import open_nifti
+from stylegan_oct.data.readers.topcon import MAGIC as TOPCON
+from stylegan_oct.data.readers.topcon import open_topcon
 
-__all__ = ["KNOWN", "PICTURES", "SUFFIXES", "BScan", "Volume", "check_selection", "choose", "open_volume", "read_scans"]
+__all__ = ["AXES", "KNOWN", "PICTURES", "SUFFIXES", "Axes", "BScan", "Volume", "check_selection", "choose",
+           "open_volume", "read_scans"]
 
 VOLUMES: dict[str, Callable[[Path], Volume]] = {
-    ".dcm": open_dicom, ".dicom": open_dicom, ".vol": open_vol, ".xml": open_xml, ".e2e": open_e2e}
-SUFFIXES = (*PICTURES, *VOLUMES)
-KNOWN = "PNG, JPEG, TIFF, DICOM, and Heidelberg .vol, .xml and .e2e"
+    ".dcm": open_dicom, ".dicom": open_dicom, ".vol": open_vol, ".xml": open_xml, ".e2e": open_e2e,
+    ".fda": open_topcon, ".fds": open_topcon}
+STACKS: dict[str, Callable[[Path, str], Volume]] = {
+    ".npy": open_npy, ".npz": open_npz, ".mhd": open_metaimage, ".mha": open_metaimage, ".nii": open_nifti,
+    ".nii.gz": open_nifti}  # research formats, whose axes may be in any order
+SUFFIXES = (*PICTURES, *VOLUMES, *STACKS)
+KNOWN = ("PNG, JPEG, TIFF, BMP, lossless WebP, DICOM, Heidelberg .vol, .xml and .e2e, Topcon .fda and .fds, "
+         "MetaImage .mhd and .mha, NIfTI .nii and .nii.gz, and NumPy .npy and .npz")
 
 
-def read_scans(path: Path | str, selection: str = "all", *, channels: int = 1) -> Iterator[BScan]:
+def read_scans(path: Path | str, selection: str = "all", *, channels: int = 1,
+               axes: Axes = "auto") -> Iterator[BScan]:
     """Yield the chosen B-scans of a file, one in memory at a time.
 
     Args:
-        path: PNG, JPEG, TIFF (each page a B-scan), DICOM ophthalmic tomography, Heidelberg .vol, .xml or .e2e.
+        path: a file of a format in `KNOWN`; each page of a TIFF is a B-scan.
         selection: "all", "middle", or numbers from 1 such as "3-9" or "1,5,20-24".
         channels: 3 keeps the colours of pictures.
+        axes: what the axes of a MetaImage, NIfTI or NumPy file are, in its order: n counts the B-scans, h goes down,
+            w along; "auto": "whn" of MetaImage and NIfTI, "nhw" of NumPy.
     Raises:
         ConfigError: the selection makes no sense.
         DataError: the file or one of the B-scans cannot be read, none has the chosen numbers, or the package that
@@ -36,7 +52,7 @@ def read_scans(path: Path | str, selection: str = "all", *, channels: int = 1) -
     """
     number = 0
     try:
-        volume = open_volume(Path(path), channels=channels)
+        volume = open_volume(Path(path), channels=channels, axes=axes)
         for index in choose(volume.count, selection):
             number = index + 1
             yield volume.read(index)
@@ -44,8 +60,8 @@ def read_scans(path: Path | str, selection: str = "all", *, channels: int = 1) -
         raise DataError(f"{path}{f', B-scan {number}' if number else ''}: {refusal}.") from None
 
 
-def open_volume(path: Path, *, channels: int = 1) -> Volume:
-    """Return the B-scans of a file, none of them read yet.
+def open_volume(path: Path, *, channels: int = 1, axes: Axes = "auto") -> Volume:
+    """Return the B-scans of a file, none of them read yet. Arguments as of `read_scans`.
 
     Raises:
         Refusal: the file cannot be used, or the package that reads its format is missing.
@@ -55,7 +71,7 @@ def open_volume(path: Path, *, channels: int = 1) -> Volume:
     if not path.is_file():
         raise Refusal("is not a regular file")
     try:
-        reader = _reader(path)
+        reader = _reader(path, axes)
         return reader(path) if reader else _open_picture(path, channels)
     except OSError as error:
         raise Refusal(f"cannot be read: {error.strerror or 'input or output error'}") from None
@@ -98,7 +114,7 @@ def check_selection(selection: str) -> list[tuple[int, int]]:
     return ranges
 
 
-def _reader(path: Path) -> Callable[[Path], Volume] | None:
+def _reader(path: Path, axes: str) -> Callable[[Path], Volume] | None:
     """Return what opens the file; None for pictures."""
     with open(path, "rb") as file:
         start = file.read(132)
@@ -110,9 +126,15 @@ def _reader(path: Path) -> Callable[[Path], Volume] | None:
         return open_vol
     if start.startswith(b"CMDb"):
         return open_e2e
-    if start.startswith(MAGIC):
+    if start.startswith(TOPCON):
+        return open_topcon
+    if start.startswith(NUMPY):
+        return partial(open_npy, axes=axes)
+    if MAGIC.match(start):
         return None
-    suffix = path.suffix.lower()
+    suffix = suffix_of(path.name)
+    if suffix in STACKS:
+        return lambda place: STACKS[suffix](place, axes)
     if suffix in VOLUMES:
         return VOLUMES[suffix]
     if suffix in PICTURES:

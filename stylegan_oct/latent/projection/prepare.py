@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from stylegan_oct import limits
+from stylegan_oct.data.readers.axes import Axes
 from stylegan_oct.data.readers.scan import check_selection
 from stylegan_oct.features.detector import load_detector
 from stylegan_oct.latent.intake import Refused, load_targets
@@ -63,8 +64,8 @@ def prepare_engine(G: OctGenerator, wishes: Wishes, *, say: Callable[[str], obje
     return engine, calibrate(engine, wishes.reference, count=wishes.compare, progress=progress)
 
 
-def tasks_of(paths: Sequence[Path], G: OctGenerator, *, selection: str,
-             class_name: str | None) -> Iterator[Task | Refused]:
+def tasks_of(paths: Sequence[Path], G: OctGenerator, *, selection: str, class_name: str | None,
+             axes: Axes = "auto") -> Iterator[Task | Refused]:
     """Return the scans of files and folders; without any, simulated ones.
 
     Raises:
@@ -76,5 +77,5 @@ def tasks_of(paths: Sequence[Path], G: OctGenerator, *, selection: str,
     settings = G.info.preprocess
     if not paths:
         return (replace(task, class_name=name) for task in run.simulated(settings, G.info.classes))
-    items = load_targets(list(paths), selection, settings)
+    items = load_targets(list(paths), selection, settings, axes=axes)
     return (item if isinstance(item, Refused) else Task(item, name) for item in items)
