@@ -3,29 +3,38 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from stylegan_oct import _siblings
 
-# Imported on first use, so that the phantom and the data tools start without torch.
-_PLACES = {
-    "load_generator": "model",
-    "read_scan": "api.scans", "measure": "api.scans",
-    "generate": "api.drawing", "draw": "api.drawing",
-    "project": "api.latent", "neighbours": "api.latent", "directions": "api.latent",
-}
-__all__ = ["__version__", "directions", "draw", "generate", "load_generator", "measure", "neighbours", "project",
-           "read_scan"]
+__version__ = "0.1.0"
+__all__ = ["__version__", "atlas", "directions", "draw", "evaluate", "export", "generate", "load_generator", "measure",
+           "neighbours", "project", "read_scan", "train", "train_config", "walk"]
+
+_siblings.check("dnnlib", "torch_utils")
 
 if TYPE_CHECKING:
     from stylegan_oct.api.drawing import draw, generate
     from stylegan_oct.api.latent import directions, neighbours, project
     from stylegan_oct.api.scans import measure, read_scan
+    from stylegan_oct.api.work import atlas, evaluate, export, train, train_config, walk
     from stylegan_oct.model import load_generator
+
+# Imported on first use, so that the phantom and the data tools start without torch.
+_PLACES = {
+    "model": ["load_generator"],
+    "api.scans": ["measure", "read_scan"],
+    "api.drawing": ["draw", "generate"],
+    "api.latent": ["directions", "neighbours", "project"],
+    "api.work": ["atlas", "evaluate", "train", "train_config", "walk"],
+    "export": ["export"],
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _PLACES:
-        raise AttributeError(f"module 'stylegan_oct' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"stylegan_oct.{_PLACES[name]}"), name)
+    for place, names in _PLACES.items():
+        if name in names:
+            module = importlib.import_module(f"stylegan_oct.{place}")
+            return module if name == place else getattr(module, name)
+    raise AttributeError(f"module 'stylegan_oct' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

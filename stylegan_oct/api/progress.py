@@ -13,7 +13,7 @@ Progress = bool | Callable[[int, int | None, str], object]   # True: a bar; a fu
 
 
 @contextmanager
-def telling(progress: Progress, what: str, total: int | None = None) -> Iterator[Callable[..., None]]:
+def telling(progress: Progress, what: str, total: int | None = None) -> Iterator[Callable[..., object]]:
     """Yield `update(done, total=None, what=None)`, which shows a bar, calls the function, or does nothing."""
     if progress is True:
         with progress_bar(what, total) as update:
