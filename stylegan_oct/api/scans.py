@@ -74,8 +74,9 @@ def read_scan(source: Any, *, number: int | None = None, patient: bool = True,
         patient = patient and getattr(source, "private", True)
     z, x = um_per_px or (None, None)
     bscan = replace(bscan, um_per_px_z=bscan.um_per_px_z or z, um_per_px_x=bscan.um_per_px_x or x)
-    what = "scan" if patient else "scan of no patient"
-    return Scan(picture=bscan.pixels, title=f"{what} {bscan.number}", text={}, private=patient, bscan=bscan)
+    which = f", number {bscan.number}" if bscan.number > 1 else ""
+    title = f"a scan{which}" if patient else f"a scan of no patient{which}"
+    return Scan(picture=bscan.pixels, title=title, text={}, private=patient, bscan=bscan)
 
 
 def to_target(scan: Any, settings: Preprocess) -> tuple[Target, bool]:

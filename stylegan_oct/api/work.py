@@ -36,7 +36,7 @@ from torch_utils.distributed import World, pick_device
 Paths = Sequence[str | Path]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Film:
     """A video that was written; a notebook plays it."""
 
@@ -47,14 +47,16 @@ class Film:
         """The file, or the folder of the PNG files."""
         return self.video.path
 
+    def __repr__(self) -> str:
+        return f"<Film: synthetic, {self.video.frames} frames, {self.video.seconds:.1f} s in {self.path}>"
+
     def _repr_html_(self) -> str:
-        name, line = self.path.name, f"synthetic; {self.video.frames} frames, {self.video.seconds:.1f} s"
         kind = {".mp4": "video/mp4", ".gif": "image/gif"}.get(self.path.suffix)
         if kind is None:
-            return html.escape(f"{name}: {line}")
+            return html.escape(repr(self))
         source = f"data:{kind};base64,{base64.b64encode(self.path.read_bytes()).decode()}"
         shown = f'<img src="{source}">' if kind == "image/gif" else f'<video controls loop src="{source}"></video>'
-        return f"{shown}<br>{html.escape(f'{name}: {line}')}"
+        return f"{shown}<br>{html.escape(repr(self))}"
 
 
 def walk(G: OctGenerator, path: str | Path, *, seeds: Sequence[int] = (), classes: Sequence[str] = (),
@@ -89,11 +91,14 @@ def walk(G: OctGenerator, path: str | Path, *, seeds: Sequence[int] = (), classe
                          batch=batch, progress=update))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Atlas:
     """Maps of synthetic pictures: `made.page` opens in a browser; a notebook shows the picture of them."""
 
     made: Made
+
+    def __repr__(self) -> str:
+        return f"<Atlas: synthetic, {self.made.figures['samples']} pictures, open {self.made.page}>"
 
     def _repr_png_(self) -> bytes:
         return self.made.picture.read_bytes()
@@ -125,14 +130,14 @@ def atlas(G: OctGenerator, out: str | Path, *, samples: int = 2000, psi: float =
                                 library=None if library is None else Path(library), progress=update))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Evaluation:
     """What was measured of a generator; `report` holds every number, `out` the page."""
 
     report: Report
     out: Path
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return "\n".join(report_lines(self.report, self.out))
 
     def _repr_html_(self) -> str:
@@ -174,7 +179,7 @@ def evaluate(G: OctGenerator, out: str | Path = "out/evaluate", *, data: str | P
         return Evaluation(measure_parts(ground, out, show_scans=show_scans, say=say), out)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Export:
     """Synthetic pictures in a folder, with manifest, marks, hashes and a card."""
 
@@ -190,7 +195,7 @@ class Export:
         """The numbers, as the command tells them."""
         return export_report.facts(self.summary)
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return export_report.text(self.summary)
 
     def _repr_html_(self) -> str:
@@ -247,7 +252,7 @@ def train_config(data: str | Path | None = None, *, preset: str | None = None, r
     return launch.resolve(launch.data_config(archive, alone), preset, fields, alone)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Trained:
     """How a training ended; `load_generator(trained.run)` gives the generator."""
 
@@ -257,7 +262,7 @@ class Trained:
     grid: Path | None         # of samples
     config: TrainConfig
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return f"{'finished' if self.finished else 'stopped'} after {format_nimg(self.nimg)} in {self.run}"
 
     def _repr_html_(self) -> str:
