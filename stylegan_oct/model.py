@@ -4,7 +4,9 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,8 +27,9 @@ from stylegan_oct.config import TrainConfig
 from stylegan_oct.data.preprocess import Preprocess, parse_preprocess
 from stylegan_oct.networks.generator import Generator
 from stylegan_oct.networks.layers import Architecture, Precision, block_dtype, set_precision
-from stylegan_oct.networks.synthesis import CAMERAS
+from stylegan_oct.networks.synthesis import CAMERAS, SynthesisLayer
 from torch_utils.checkpoint import complete_checkpoints, encode_tensors, load_network, read_header, read_tensors
+from torch_utils.threads import for_work
 
 INCLUDED = Path(__file__).parent / "demo"  # a folder for each generator that comes with the project, by its name
 DEMO = INCLUDED / "demo64"                 # the one that is meant where none is named
@@ -116,6 +119,16 @@ class OctGenerator(nn.Module):
         """What a picture takes, for `stylegan_oct.batches`."""
         return layers_of(self.network, self.device)
 
+    @cached_property
+    def layer_work(self) -> float:
+        """Multiplications in a layer for one picture, on average."""
+        layers = [layer for layer in self.network.modules() if isinstance(layer, SynthesisLayer)]
+        return sum(layer.weight.numel() * layer.resolution**2 for layer in layers) / len(layers)
+
+    def threads(self, pictures: int) -> AbstractContextManager[None]:
+        """Compute with as many threads as drawing so many pictures at once is worth, where the CPU draws."""
+        return for_work(self.layer_work * pictures) if self.device.type == "cpu" else nullcontext()
+
     def z(self, seeds: Sequence[int]) -> Tensor:
         """Return the latents [len(seeds), z_dim] of the seeds: the same on every computer, one seed one latent.
 
@@ -194,8 +207,9 @@ class OctGenerator(nn.Module):
         limits.PSI.check("psi", psi)
         if cutoff is not None:
             limits.CUTOFF.check("cutoff", cutoff)
-        ws = self.network.mapping(z.to(self.device), self.label(label, len(z)), psi=psi, cutoff=cutoff,
-                                  center=center if self.info.classes else "global")
+        with self.threads(len(z)):
+            ws = self.network.mapping(z.to(self.device), self.label(label, len(z)), psi=psi, cutoff=cutoff,
+                                      center=center if self.info.classes else "global")
         assert isinstance(ws, Tensor)
         return ws
 
@@ -219,7 +233,8 @@ class OctGenerator(nn.Module):
         """
         if ws.ndim == 2:
             ws = ws[:, None].expand(-1, self.network.num_ws, -1)
-        images = self.network.synthesis(ws.to(self.device), noise_mode=noise_mode, speckle=speckle)
+        with self.threads(len(ws)):
+            images = self.network.synthesis(ws.to(self.device), noise_mode=noise_mode, speckle=speckle)
         assert isinstance(images, Tensor)
         return images
 

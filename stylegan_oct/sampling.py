@@ -89,7 +89,7 @@ def save_each(G: OctGenerator, samples: Iterator[Sample], out: Path, manner: Man
     paths = []
     for sample in samples:
         path = out / f"{picture_name(sample)}.png"
-        save_png(path, sample.picture, _text(G, manner, seed=sample.seed, class_name=sample.class_name))
+        save_png(path, sample.picture, picture_text(G, manner, seed=sample.seed, class_name=sample.class_name))
         paths.append(path)
         progress(len(paths))
     return paths
@@ -122,11 +122,12 @@ def save_grid(G: OctGenerator, samples: Iterator[Sample], out: Path, manner: Man
     path = out / "synthetic-grid.png"
     picture = sheet(rows, row_labels=labels, title=f"synthetic, psi {manner.psi:g}")
     class_names = " ".join(dict.fromkeys(labels))
-    save_png(path, picture, _text(G, manner, seed=f"{min(seeds)}-{max(seeds)}", class_name=class_names))
+    save_png(path, picture, picture_text(G, manner, seed=f"{min(seeds)}-{max(seeds)}", class_name=class_names))
     return path
 
 
-def _text(G: OctGenerator, manner: Manner, *, seed: int | str, class_name: str) -> dict[str, str]:
+def picture_text(G: OctGenerator, manner: Manner, *, seed: int | str, class_name: str) -> dict[str, str]:
+    """Return the text chunks of a picture drawn from a seed."""
     return synthetic_text("generator", seed=seed, **({"class": class_name} if class_name else {}), **manner.facts(),
                           checkpoint_sha256=G.info.sha256)
 

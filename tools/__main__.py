@@ -2,7 +2,6 @@
 
 import errno
 import importlib
-import os
 import sys
 from typing import Any
 
@@ -14,10 +13,9 @@ from dnnlib.escape import printable
 from dnnlib.text import suggest
 from stylegan_oct import __version__
 from torch_utils.memory import is_out_of_memory, keep_freed_memory
+from torch_utils.threads import wait_briefly
 
-# OpenMP's threads wait for each other in a loop, by default so long that another program on one of the cores slows
-# training more than tenfold; this short wait costs nothing on a quiet machine. Read when torch is imported.
-os.environ.setdefault("GOMP_SPINCOUNT", "5000")
+wait_briefly()
 
 COMMANDS = {
     "phantom": "Simulate a data set of retinal OCT scans.",

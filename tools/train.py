@@ -11,8 +11,7 @@ from dnnlib.config import parse_setting, to_json
 from dnnlib.progress import progress_bar
 from dnnlib.text import format_nimg
 from stylegan_oct import limits
-from stylegan_oct.classes import CLASSES
-from stylegan_oct.config import DataConfig, TrainConfig
+from stylegan_oct.config import TrainConfig
 from stylegan_oct.presets import PRESETS
 from tools._options import (
     BATCH,
@@ -95,7 +94,7 @@ def train(data: str | None, phantom_images: int | None, resolution: int | None, 
     changes = {launch.OPTION_FIELDS[name]: value for name, value in options.items()}
     changes.update(map(parse_setting, settings))
     alone = World(device=torch.device(pick_device(device)))
-    archive = _prepare(data, phantom_images, resolution, preset, changes, alone)
+    archive = launch.archive_for(data, resolution, preset, changes, alone, simulate=phantom_images, say=click.echo)
     if processes != 1 and "WORLD_SIZE" not in os.environ and not dry_run:
         single = launch.resolve(launch.data_config(archive, alone), preset, changes, alone)
         start_processes(processes or launch.useful_processes(single, alone.device))
@@ -112,34 +111,14 @@ def train(data: str | None, phantom_images: int | None, resolution: int | None, 
         world.close()
 
 
-def _prepare(data: str | None, phantom_images: int | None, resolution: int | None, preset: str | None,
-             changes: dict[str, Any], alone: "World") -> Path:
-    """Return the archive to learn from; wrong options are refused before any data are made, which may take long."""
-    from stylegan_oct.data.prepare import planned_resolution, prepare_archive
-    from stylegan_oct.training import launch
-
-    resolution = resolution or launch.adapted_resolution(preset, changes["start_from"])
-    size = planned_resolution(data, resolution, preset)
-    launch.resolve(DataConfig(path="", fingerprint="", resolution=size, classes=CLASSES), preset, changes, alone)
-    few = preset == "adapt"
-    archive = prepare_archive(data, resolution, preset=preset, cache=Path("data"), simulate=phantom_images, few=few,
-                              say=click.echo)
-    if few:
-        launch.check_few(archive)
-    return archive
-
-
 def _train(config: TrainConfig, world: "World", outdir: Path, new: bool) -> None:
     from stylegan_oct.training import launch
 
-    choice = launch.choose_run_together(config, outdir, new=new, world=world)
-    if choice.finished:
-        if world.is_first:
-            click.echo(f"{choice.run.path} is finished. Give a larger --kimg to go on, or --new (make train "
-                       "ARGS=--new) to start another.")
-        return
-    outcome = launch.start(config, choice, world, Console())
-    if world.is_first:
+    choice, outcome = launch.run(config, outdir, new=new, world=world, console=Console())
+    if world.is_first and outcome is None:
+        click.echo(f"{choice.run.path} is finished. Give a larger --kimg to go on, or --new (make train ARGS=--new) "
+                   "to start another.")
+    elif world.is_first and outcome is not None:
         click.echo(f"{'finished' if outcome.finished else 'stopped'} after {format_nimg(outcome.nimg)}")
         click.echo(f"  samples     {outcome.grid}\n  checkpoint  {outcome.checkpoint}\n  log         {choice.run.log}")
         if not outcome.finished:

@@ -6,6 +6,7 @@ import re
 import time
 import zipfile
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,8 @@ SMALL, LARGE = 2000, 8000  # simulated scans up to 64 px, where training takes m
 
 
 def prepare_archive(data: str | None, resolution: int | None, *, preset: str | None, cache: Path,
-                    simulate: int | None = None, few: bool = False,
-                    say: Callable[[str], object] = lambda _: None) -> Path:
+                    simulate: int | None = None, few: bool = False, say: Callable[[str], object] = lambda _: None,
+                    bar: Callable[..., AbstractContextManager[Callable[..., object]]] = progress_bar) -> Path:
     """Return an archive of the wanted resolution, made once and kept in the cache.
 
     Of the processes that torchrun starts on a computer, one makes it and the others wait.
@@ -38,6 +39,7 @@ def prepare_archive(data: str | None, resolution: int | None, *, preset: str | N
         simulate: number of simulated scans; default by resolution.
         few: the scans are few: FEW_SPLIT of the patients of each class are for learning and for judging.
         say: called with one line before anything that takes long.
+        bar: shows progress, as `progress_bar`.
     Raises:
         DataError: the data cannot be used, or have another resolution.
     """
@@ -61,12 +63,12 @@ def prepare_archive(data: str | None, resolution: int | None, *, preset: str | N
             time.sleep(0.5)
     elif data is None:
         say(f"simulating {count} scans of {size} px once, in {archive}")
-        with progress_bar("simulating", count) as update:
+        with bar("simulating", count) as update:
             # Without wedges, as real scans are after `convert`; a generator of one can then start from the other.
             write_phantom_archive(archive, count=count, resolution=size, border=False, progress=update)
     else:
         say(f"converting {data} to {size} px once, in {archive}")
-        with progress_bar("converting") as update:
+        with bar("converting") as update:
             shares: dict[str, Any] = {"split": FEW_SPLIT, "stratify": True} if few else {}
             report = convert(Path(data), archive, resolution=size, progress=update, **shares)
         for line in report.summary:

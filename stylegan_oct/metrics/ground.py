@@ -1,6 +1,7 @@
 """What an evaluation stands on: a generator, an archive to compare it with, and the networks that look."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnnlib.errors import ConfigError, DataError
+from dnnlib.progress import progress_bar
 from dnnlib.text import suggest
 from stylegan_oct import limits
 from stylegan_oct.batches import at_once
@@ -260,7 +262,8 @@ def class_counts(training: Labels, held_out: Labels, classes: int, count: int | 
 
 
 def choose_archive(G: OctGenerator, data: Path | None, *, cache: Path,
-                   say: Callable[[str], object] = lambda _: None) -> Path:
+                   say: Callable[[str], object] = lambda _: None,
+                   bar: Callable[..., AbstractContextManager[Callable[..., object]]] = progress_bar) -> Path:
     """Return the archive to compare with: the one given, else the one that the generator was trained on.
 
     For a generator of simulated scans they are simulated, once, where that archive is not there.
@@ -274,7 +277,8 @@ def choose_archive(G: OctGenerator, data: Path | None, *, cache: Path,
     if known.path is not None and known.path.exists() and Archive(known.path).fingerprint == known.fingerprint:
         return known.path
     if G.info.data_source == "phantom":
-        return prepare_archive(None, G.info.resolution, preset=None, cache=cache, simulate=LARGE, say=say)
+        return prepare_archive(None, G.info.resolution, preset=None, cache=cache, simulate=LARGE, say=say,
+                               bar=bar)
     lies = f" It was {known.path}." if known.path else ""
     raise ConfigError(f"Say with --data which archive the generator is compared with: the one it was trained on.{lies}")
 

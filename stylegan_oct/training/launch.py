@@ -4,7 +4,8 @@ import dataclasses
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,13 @@ from dnnlib import logs
 from dnnlib.config import from_dict, override, to_json
 from dnnlib.errors import ConfigError, DataError, TrainingError
 from dnnlib.files import atomic_write, sha256_of
+from dnnlib.progress import progress_bar
 from dnnlib.rundir import RunDir, create_run, find_run, runs_in
 from stylegan_oct.batches import LEARNT
+from stylegan_oct.classes import CLASSES
 from stylegan_oct.config import DataConfig, TrainConfig
 from stylegan_oct.data.archive import SYNTHETIC, Archive
+from stylegan_oct.data.prepare import planned_resolution, prepare_archive
 from stylegan_oct.model import find_generator, read_info, run_config
 from stylegan_oct.presets import PRESETS, adapted_to, default_preset, fit_to_device, parse_grow
 from stylegan_oct.training import loop
@@ -30,6 +34,8 @@ from torch_utils.memory import map_large_blocks
 from torch_utils.precision import allow_tf32
 
 log = logging.getLogger(__name__)
+
+Bar = Callable[..., AbstractContextManager[Callable[..., object]]]   # of what, and how many
 
 # Options of the command that set one field of the configuration.
 OPTION_FIELDS = {"total_kimg": "total_kimg", "start_from": "start_from", "grow": "grow", "batch": "batch",
@@ -60,6 +66,29 @@ def data_config(archive_path: Path, world: World) -> DataConfig:
     return DataConfig(path=str(archive_path), fingerprint=archive.fingerprint, resolution=archive.resolution,
                       channels=archive.channels, classes=tuple(archive.classes),
                       workers=2 if world.device.type == "cuda" else 0)
+
+
+def archive_for(data: str | None, resolution: int | None, preset: str | None, changes: Mapping[str, Any],
+                alone: World, *, simulate: int | None = None, cache: Path = Path("data"),
+                say: Callable[[str], object] = lambda _: None, bar: Bar = progress_bar) -> Path:
+    """Return the archive to learn from; wrong options are refused before any data are made, which may take long.
+
+    Args:
+        data, resolution, preset, simulate, cache, say, bar: as `prepare_archive`.
+        changes: as for `resolve`.
+        alone: a world of one on the device.
+    Raises:
+        UserError: an option cannot work, or the data cannot be used.
+    """
+    resolution = resolution or adapted_resolution(preset, changes.get("start_from"))
+    size = planned_resolution(data, resolution, preset)
+    resolve(DataConfig(path="", fingerprint="", resolution=size, classes=CLASSES), preset, changes, alone)
+    few = preset == "adapt"
+    archive = prepare_archive(data, resolution, preset=preset, cache=cache, simulate=simulate, few=few, say=say,
+                              bar=bar)
+    if few:
+        check_few(archive)
+    return archive
 
 
 def resolve(data: DataConfig, preset: str | None, changes: Mapping[str, Any], world: World) -> TrainConfig:
@@ -213,6 +242,17 @@ def set_up_device(config: TrainConfig, world: World) -> None:
         return
     torch.backends.cudnn.benchmark = True  # every step has the same shapes
     allow_tf32(config.tf32)
+
+
+def run(config: TrainConfig, outdir: Path, *, new: bool, world: World,
+        console: Console) -> tuple[Choice, loop.Outcome | None]:
+    """Train the newest unfinished run of the same configuration, or a new one; no outcome where it is finished.
+
+    Raises:
+        UserError: the run cannot go on.
+    """
+    choice = choose_run_together(config, outdir, new=new, world=world)
+    return choice, None if choice.finished else start(config, choice, world, console)
 
 
 def start(config: TrainConfig, choice: Choice, world: World, console: Console) -> loop.Outcome:

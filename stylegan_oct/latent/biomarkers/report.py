@@ -19,6 +19,7 @@ from dnnlib.pictures import Picture, save_png, synthetic_text
 from stylegan_oct.data.archive import SYNTHETIC, Archive
 from stylegan_oct.data.border import find_border, repair
 from stylegan_oct.data.preprocess import Preprocess
+from stylegan_oct.data.readers.bscan import BScan
 from stylegan_oct.data.readers.scan import read_scans
 from stylegan_oct.latent.biomarkers.lines import draw_lines
 from stylegan_oct.latent.biomarkers.measure import BATCH, NAMES, default_um_per_px, measure
@@ -74,12 +75,15 @@ def from_samples(samples: Iterable[Sample], preprocess: Preprocess,
         preprocess: of its training data.
         um_per_px: (z, x) size of a pixel.
     """
+    return (of_sample(sample, preprocess, um_per_px) for sample in samples)
+
+
+def of_sample(sample: Sample, preprocess: Preprocess, um_per_px: tuple[float, float] | None) -> Subject:
+    """Return one picture as `from_samples` yields it."""
     known = um_per_px or pixel_size(preprocess)
-    for sample in samples:
-        picture = _grey(sample.picture)
-        name = picture_name(sample)
-        yield Subject(name, sample.class_name, picture, np.ones(picture.shape, bool),
-                      known or default_um_per_px(*picture.shape), True, () if known else (VARYING,))
+    picture = _grey(sample.picture)
+    return Subject(picture_name(sample), sample.class_name, picture, np.ones(picture.shape, bool),
+                   known or default_um_per_px(*picture.shape), True, () if known else (VARYING,))
 
 
 def from_archive(path: Path, um_per_px: tuple[float, float] | None, limit: int) -> Iterator[Subject]:
@@ -108,12 +112,17 @@ def from_scans(paths: Sequence[Path], um_per_px: tuple[float, float] | None, lim
 def _of_file(place: int, path: Path, um_per_px: tuple[float, float] | None) -> Iterator[Subject]:
     # The place among the files stands for their name, which may carry that of a patient.
     for scan in read_scans(path):
-        picture = _grey(scan.pixels)
-        known, guess = (scan.um_per_px_z, scan.um_per_px_x), um_per_px or assumed_scale(*picture.shape)
-        scale = (known[0] or guess[0], known[1] or guess[1])
-        mended, valid = _mended(picture, scan.missing)
-        notes = (*scan.notes, *([ASSUMED] if None in known and um_per_px is None else []))
-        yield Subject(f"scan{place:04d}-{scan.number:03d}", "", mended, valid, scale, notes=notes)
+        yield of_scan(f"scan{place:04d}-{scan.number:03d}", scan, um_per_px)
+
+
+def of_scan(name: str, scan: BScan, um_per_px: tuple[float, float] | None) -> Subject:
+    """Return one B-scan as `from_scans` yields it."""
+    picture = _grey(scan.pixels)
+    known, guess = (scan.um_per_px_z, scan.um_per_px_x), um_per_px or assumed_scale(*picture.shape)
+    scale = (known[0] or guess[0], known[1] or guess[1])
+    mended, valid = _mended(picture, scan.missing)
+    notes = (*scan.notes, *([ASSUMED] if None in known and um_per_px is None else []))
+    return Subject(name, "", mended, valid, scale, notes=notes)
 
 
 def _mended(picture: Picture, missing: NDArray[np.bool_] | None) -> tuple[Picture, NDArray[np.bool_]]:

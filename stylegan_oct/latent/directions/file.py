@@ -60,6 +60,15 @@ class Direction:
         """Predicted change, by a step of 1, of what it is named after; 0 for a direction without a name of its own."""
         return 0.0 if self.readout is None else float(self.readout.weight @ self.step)
 
+    @property
+    def has_unit(self) -> bool:
+        """Whether it is named after a biomarker, whose unit a change can be given in."""
+        return self.kind == "regression" and self.amount != 0
+
+    def steps_for(self, change: float) -> float:
+        """Return the steps that are predicted to change the biomarker it is named after; without one, `change`."""
+        return change / self.amount if self.has_unit else change
+
     def move(self, ws: Tensor, steps: Tensor | float) -> Tensor:
         """Return latents moved along it.
 

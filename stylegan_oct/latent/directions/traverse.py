@@ -113,7 +113,7 @@ def steps_between(direction: Direction, reach: float, columns: int, *, in_unit: 
     Raises:
         ConfigError: the direction is not named after a biomarker.
     """
-    if in_unit and not (direction.kind == "regression" and direction.amount):
+    if in_unit and not direction.has_unit:
         raise ConfigError(f"{direction.name} is not named after a biomarker; give the reach in steps, "
                           "without --in-unit.")
     return np.linspace(-reach, reach, columns) / (abs(direction.amount) if in_unit else 1.0)

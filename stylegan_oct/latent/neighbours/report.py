@@ -42,7 +42,7 @@ def save_report(out: Path, queries: Sequence[Query], answers: Sequence[Answer], 
     try:
         out.mkdir(parents=True, exist_ok=True, mode=0o700 if anyone == "private" else 0o777)
         for name, path, query, answer in zip(names, paths, queries, answers, strict=True):
-            text = _text(name == "private", library, space)
+            text = picture_text(name == "private", library, space)
             _write(path, encode_png(draw(query, answer, library, training), text), private=name == "private")
         table = out / f"{anyone}-neighbours.csv"
         _write(table, _table(answers), private=anyone == "private")
@@ -144,7 +144,7 @@ def _table(answers: Sequence[Answer]) -> bytes:
     return buffer.getvalue().encode()
 
 
-def _text(private: bool, library: Library, space: str) -> dict[str, str]:
+def picture_text(private: bool, library: Library, space: str) -> dict[str, str]:
     """Return the text chunks of a report's picture."""
     origin = {"space": space, "psi": library.origin.psi, "checkpoint_sha256": library.origin.checkpoint_sha256}
     if not private:

@@ -102,10 +102,12 @@ class Engine:
         everything = list(range(max(len(names), 1)))
         wanted = [everything if name is None else [G.class_index(name)] for name in classes]
         objective = Objective(self.perceptual, targets.to(G.device), None if valid is None else valid.to(G.device))
-        begun = find_starts(G, objective, targets, wanted, self.space, library=self.library, encoder=self.encoder)
-        found = project(G, objective, begun, self.space, self.config, seed=self.seed, path_every=path_every,
-                        batch=self.batch, progress=lambda done: progress(done, self.config.steps, "projecting"))
-        return [self._result(objective, scan, projection, patient, progress) for scan, projection in enumerate(found)]
+        with G.threads(sum(map(len, wanted))):
+            begun = find_starts(G, objective, targets, wanted, self.space, library=self.library, encoder=self.encoder)
+            found = project(G, objective, begun, self.space, self.config, seed=self.seed, path_every=path_every,
+                            batch=self.batch, progress=lambda done: progress(done, self.config.steps, "projecting"))
+            return [self._result(objective, scan, projection, patient, progress)
+                    for scan, projection in enumerate(found)]
 
     def _result(self, objective: Objective, scan: int, found: Projection, patient: bool,
                 progress: Progress) -> Result:

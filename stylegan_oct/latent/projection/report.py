@@ -126,6 +126,30 @@ def _manner(task: Task, engine: Engine) -> dict[str, Any]:
     return json.loads(json.dumps({**engine.manner(), "class": task.class_name}))  # type: ignore[no-any-return]
 
 
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """A scan and its projection beside each other."""
+
+    task: Task
+    pictures: tuple[Picture, Picture]   # grey: the scan, the projection
+    found: Measurements                 # of both
+    facts: dict[str, Any]
+    text: dict[str, str]                # chunks of the projected picture
+
+    def page(self) -> NDArray[np.uint8]:
+        """Return the report as a picture."""
+        return draw_report(self.task, self.pictures, self.found, self.facts)
+
+
+def look_at(task: Task, result: Result, engine: Engine, calibration: Calibration) -> Seen:
+    """Return what a projection found and lost, measured."""
+    pictures = _grey(task.target.pixels), _grey(result.picture.permute(1, 2, 0).squeeze(2).numpy())
+    found = measure(np.stack(pictures), task.target.um_per_px, np.stack([task.target.valid] * 2))
+    text = {**synthetic_text("generator", checkpoint_sha256=engine.G.info.sha256),
+            "derived_from_patient": str(task.patient).lower()}
+    return Seen(task, pictures, found, _facts(task, result, engine, calibration, pictures, found), text)
+
+
 def save(out: Path, task: Task, result: Result, engine: Engine, calibration: Calibration, *,
          film: bool = False) -> dict[str, Any]:
     """Write codes, projected picture, report and numbers of a scan; return the numbers.
@@ -134,17 +158,14 @@ def save(out: Path, task: Task, result: Result, engine: Engine, calibration: Cal
         DataError: they cannot be written.
     """
     stem = _stem(task)
-    pictures = _grey(task.target.pixels), _grey(result.picture.permute(1, 2, 0).squeeze(2).numpy())
-    found = measure(np.stack(pictures), task.target.um_per_px, np.stack([task.target.valid] * 2))
-    facts = _facts(task, result, engine, calibration, pictures, found)
-    text = {**synthetic_text("generator", checkpoint_sha256=engine.G.info.sha256),
-            "derived_from_patient": str(task.patient).lower()}
+    seen = look_at(task, result, engine, calibration)
+    facts, text = seen.facts, seen.text
     try:
         out.mkdir(parents=True, exist_ok=True, mode=0o700 if task.patient else 0o777)
         save_codes(out / (stem.format("codes") + ".safetensors"), result.codes)
         projected = out / (stem.format("projected-synthetic") + ".png")
         _write(projected, encode_png(result.picture.permute(1, 2, 0).squeeze(2).numpy(), text), task.patient)
-        page = encode_png(draw_report(task, pictures, found, facts), {**text, "Description": NOTE})
+        page = encode_png(seen.page(), {**text, "Description": NOTE})
         _write(out / (stem.format("projection") + ".png"), page, task.patient)
         if film:
             _save_film(out / (stem.format("projection-synthetic") + ".mp4"), result, engine, text, task.patient)

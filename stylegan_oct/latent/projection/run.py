@@ -15,7 +15,7 @@ from stylegan_oct.data.preprocess import Preprocess
 from stylegan_oct.latent.intake import Refused, prepare
 from stylegan_oct.latent.projection import report
 from stylegan_oct.latent.projection.calibration import Calibration
-from stylegan_oct.latent.projection.engine import Engine, Progress
+from stylegan_oct.latent.projection.engine import Engine, Progress, Result
 from stylegan_oct.latent.projection.report import Task
 from stylegan_oct.phantom import render
 
@@ -95,14 +95,19 @@ def _usable(items: Iterable[Task | Refused], say: Callable[[str], object]) -> It
 
 def _project(engine: Engine, tasks: Sequence[Task], calibration: Calibration, options: Options,
              progress: Progress) -> Iterator[dict[str, Any]]:
+    results = find_latents(engine, tasks, path_every=1 if options.film else 0, progress=progress)
+    for task, result in zip(tasks, results, strict=True):
+        yield report.save(options.out, task, result, engine, calibration, film=options.film)
+
+
+def find_latents(engine: Engine, tasks: Sequence[Task], *, path_every: int = 0,
+                 progress: Progress = lambda *_: None) -> list[Result]:
+    """Return the projections of scans, all optimised together, with nothing written; arguments as `Engine.run`."""
     pixels = np.stack([task.target.pixels for task in tasks])
     targets = torch.from_numpy(pixels.reshape(*pixels.shape[:3], -1)).permute(0, 3, 1, 2).contiguous()
     valid = torch.from_numpy(np.stack([task.target.valid for task in tasks]))[:, None]
-    results = engine.run(targets, None if bool(valid.all()) else valid, [task.class_name for task in tasks],
-                         patient=any(task.patient for task in tasks), path_every=1 if options.film else 0,
-                         progress=progress)
-    for task, result in zip(tasks, results, strict=True):
-        yield report.save(options.out, task, result, engine, calibration, film=options.film)
+    return engine.run(targets, None if bool(valid.all()) else valid, [task.class_name for task in tasks],
+                      patient=any(task.patient for task in tasks), path_every=path_every, progress=progress)
 
 
 def write_summary(out: Path, rows: Sequence[dict[str, Any]]) -> Path:
