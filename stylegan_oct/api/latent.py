@@ -15,7 +15,7 @@ from stylegan_oct.api.shown import Shown, as_html
 from stylegan_oct.features.detector import load_detector
 from stylegan_oct.latent.biomarkers.measure import UNITS
 from stylegan_oct.latent.codes import Codes, save_codes
-from stylegan_oct.latent.directions.file import Direction, load_directions, pick
+from stylegan_oct.latent.directions.file import Direction, file_beside, load_directions, pick
 from stylegan_oct.latent.directions.search import METHODS, Search, classes_of, find_directions, samples_to_measure
 from stylegan_oct.latent.library import open_library
 from stylegan_oct.latent.neighbours import report as neighbour_report
@@ -249,7 +249,7 @@ def directions(G: OctGenerator, class_name: str | None = None, *, file: str | Pa
     """
     beside = None
     if class_name is not None and not methods:
-        beside = G.info.path.parent / f"directions-{classes_of(G, class_name)[0]}.safetensors"
+        beside = file_beside(G, classes_of(G, class_name)[0])
     if file is not None:
         return Directions(G, tuple(load_directions(Path(file), G)))
     if beside is not None and beside.is_file():

@@ -88,10 +88,11 @@ def test_every_name_is_there_and_importing_takes_no_torch() -> None:
 
 
 @pytest.mark.parametrize("first", ["import stylegan_oct.export.description.hashes", "from stylegan_oct import export",
-                                   "from stylegan_oct.export import hashes"])
+                                   "from stylegan_oct.export.description import hashes"])
 def test_export_is_a_function_and_a_package_in_any_order_of_imports(first: str) -> None:
     code = (f"{first}\nimport stylegan_oct\nassert callable(stylegan_oct.export)\n"
-            "from stylegan_oct.export.description import hashes as one\nassert stylegan_oct.export.description.hashes is one")
+            "from stylegan_oct.export.description import hashes as one\n"
+            "assert stylegan_oct.export.description.hashes is one")
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
