@@ -211,7 +211,8 @@ def _detectors(folder: Path) -> dict[str, Detector]:
 def _weights(folder: Path, G: OctGenerator, detectors: dict[str, Detector]) -> list[Victim]:
     pixels = torch.zeros(2, 1, SIDE, SIDE, dtype=torch.uint8)
     encoder = folder / "encoder.safetensors"
-    save_encoder(encoder, Encoder(detectors["oct"], fit_class_space(G, samples=64), 1), G)
+    save_encoder(encoder, Encoder(detectors["oct"], fit_class_space(G, samples=64), channels=1,
+                                  resolution=G.info.resolution), G)
 
     def oracle() -> None:
         found = load_detector("oct", weights=folder / "detector.safetensors")

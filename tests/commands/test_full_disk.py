@@ -72,6 +72,8 @@ def fails(command: list[str], code: int = 1) -> str:
     return lines[-1]
 
 
+# imageio leaves the pipe of an ffmpeg that ended early to the collector.
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("size", [0, 200])
 def test_a_full_disk_is_said_in_a_line_and_nothing_half_written_stays(command: list[str], size: int,
                                                                     tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ def test_code_in_the_bytes_of_a_tensor_does_not_run(tmp_path):
     (b"\x80\x04h\x05.", "not built"), (b"\x80\x04B\xff\xff\xff\x7fabc.", "damaged"),
     (b"\x80\x04\x8e" + b"\xff" * 7 + b"\x7fabc.", "damaged"),
     (b"\x80\x04})" + b"\x85" * 100_000 + b"K\x01s.", "key"),
-    (b"\x80\x04" + b")" + b"\x85" * 1_000_000 + b".", None)])
+    (b"\x80\x04" + b")" + b"\x85" * 200_000 + b".", None)])
 def test_instructions_that_make_no_sense_end_in_one_line(tmp_path, data, said):
     path = tmp_path / "x.pkl"
     path.write_bytes(data)
@@ -146,7 +146,7 @@ def test_few_numbers_cannot_claim_a_large_network():
 
 
 def test_mutated_snapshots_are_read_or_refused(tmp_path):
-    made = networks(img_resolution=8, channel_base=32, channel_max=4)
+    made = {"G_ema": networks(img_resolution=8, channel_base=32, channel_max=4)["G_ema"]}
     data, rng, path = official_pickle(made), random.Random(0), tmp_path / "x.pkl"
     outcomes = []
     for _ in range(500):
