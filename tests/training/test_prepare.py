@@ -24,7 +24,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     def convert(source: Path, dest: Path, *, resolution: int, **_: object) -> SimpleNamespace:
         calls.append((source.name, resolution))
         archive = write_archive(dest, count=2)
-        return SimpleNamespace(remarks=(), audit=archive,
+        return SimpleNamespace(remarks=(), splits=(), audit=archive,
                                summary=("2 scans in the folder",), outcomes={"kept": 2, "refused": 1},
                                left_out=lambda: "1 refused")
 
