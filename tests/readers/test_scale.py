@@ -160,7 +160,7 @@ def test_the_largest_scan_that_can_be_is_measured_in_a_fraction_of_a_gigabyte():
     measure(pictures, (8000 / 128 - 1e-6, 30_000 / 128 - 1e-6), progress=done.append)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 500 * 2**20 and done in ([1, 2], [2])   # one at a time, where 16 of the usual size go together
+    assert peak < 500 * 2**20 and done in ([1, 2], [2])   # few at a time, where dozens of the usual size go together
 
 
 def invoke(*arguments):
