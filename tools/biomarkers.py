@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from dnnlib.errors import DataError
 from dnnlib.progress import progress_bar
 from stylegan_oct import limits
 from tools._options import (
@@ -48,12 +49,13 @@ Examples:
 @device_option
 def biomarkers(scans: tuple[Path, ...], checkpoint: str | None, seeds: Sequence[int], classes: tuple[str, ...],
                psi: float, um_per_px: tuple[float, float] | None, limit: int, pictures: int, out: Path,
-               batch: int | None,
-               as_json: bool, device: str | None) -> None:
-    """Measure thickness, drusen, fluid and foci in SCANS (files or an archive), or in a generator's samples."""
+               batch: int | None, as_json: bool, device: str | None) -> None:
+    """Measure thickness, drusen, fluid and foci in SCANS (files, folders, an archive), or in a generator's samples."""
     from stylegan_oct.data.readers.bscan import count_notes
     from stylegan_oct.latent.biomarkers import report
+    from stylegan_oct.latent.intake import scan_files
 
+    left_out: list[str] = []
     if not scans:
         from stylegan_oct.model import load_generator
         from stylegan_oct.sampling import Manner, draw, tasks_of
@@ -66,7 +68,9 @@ def biomarkers(scans: tuple[Path, ...], checkpoint: str | None, seeds: Sequence[
     elif len(scans) == 1 and scans[0].suffix == ".zip":
         subjects, total = report.from_archive(scans[0], um_per_px, limit), limit
     else:
-        subjects, total = report.from_scans(scans, um_per_px, limit), len(scans)
+        files = [file for path in scans for file in scan_files(path)]
+        subjects = report.from_scans(files, um_per_px, limit, left_out.append)
+        total = len(files)
     results = []
     try:
         with progress_bar("measuring", total, shorter="--limit or fewer --seeds make it shorter") as update:
@@ -75,6 +79,12 @@ def biomarkers(scans: tuple[Path, ...], checkpoint: str | None, seeds: Sequence[
     finally:
         if results:
             report.save(results, out)
+    if not results:
+        more = f" Nor could the {len(left_out) - 1} others be used." if len(left_out) > 1 else ""
+        raise DataError(f"{left_out[0]}{more}" if left_out else
+                        "There are no scans to measure. Give files, folders of them, or an archive.")
+    for line in left_out:
+        click.echo(f"left out: {line}", err=True)
     for line in count_notes(result.notes for result in results):
         click.echo(f"to look at: {line}", err=True)
     if as_json:

@@ -120,7 +120,7 @@ def load_targets(paths: Path | Sequence[Path], selection: str, settings: Preproc
         DataError: there is no file.
     """
     check_selection(selection)
-    files = [file for path in ([paths] if isinstance(paths, Path) else paths) for file in _files(path)]
+    files = [file for path in ([paths] if isinstance(paths, Path) else paths) for file in scan_files(path)]
     if not files:
         raise DataError(f"There are no scans in {paths}. Give files or folders of {KNOWN}."
                         if isinstance(paths, Path) else f"Give one or more files or folders of {KNOWN}.")
@@ -150,7 +150,7 @@ def _load_one(path: Path, volume: Volume, index: int, settings: Preprocess) -> T
         return Refused(path, number, f"cannot be processed ({type(error).__name__})")
 
 
-def _files(path: Path) -> list[Path]:
+def scan_files(path: Path) -> list[Path]:
     """Return a file itself, or the scans below a folder, sorted."""
     if not path.is_dir():
         return [path]

@@ -26,6 +26,22 @@ def test_a_missing_scan_is_one_line_and_exit_code_2(tmp_path):
     assert result.exit_code == 2 and result.output.strip().count("\n") == 0 and "does not exist" in result.output
 
 
+def test_a_broken_scan_is_left_out_and_the_others_of_the_folder_are_measured(tmp_path):
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    for name in ("a.png", "c.png"):
+        Image.fromarray(render(81, 0, label="NORMAL", resolution=(128, 128), border=False).image).save(folder / name)
+    (folder / "b.png").write_bytes((folder / "a.png").read_bytes()[:600])
+    command = ["biomarkers", str(folder), "--out", str(tmp_path / "out"), "--json"]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 0 and len(json.loads(result.stdout)) == 2
+    assert "left out:" in result.stderr and "b.png" in result.stderr
+    for name in ("a.png", "c.png"):
+        (folder / name).write_bytes(b"")
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 2 and "Nor could the 2 others" in result.stderr
+
+
 def test_samples_of_the_demo_generator_need_no_option(tmp_path):
     result = CliRunner().invoke(main, ["biomarkers", "--seeds", "0", "--out", str(tmp_path)])
     assert result.exit_code == 0, result.output

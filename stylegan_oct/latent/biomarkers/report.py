@@ -99,20 +99,29 @@ def from_archive(path: Path, um_per_px: tuple[float, float] | None, limit: int) 
                       scale, split == SYNTHETIC, (ASSUMED,) if archive.source == "scans" and um_per_px is None else ())
 
 
-def from_scans(paths: Sequence[Path], um_per_px: tuple[float, float] | None, limit: int) -> Iterator[Subject]:
+def from_scans(files: Sequence[Path], um_per_px: tuple[float, float] | None, limit: int,
+               left_out: Callable[[str], object] = lambda _: None) -> Iterator[Subject]:
     """Yield the first `limit` B-scans of files, at the scale that they carry, that is given, or of a Spectralis.
 
-    Raises:
-        DataError: a file cannot be read.
+    Args:
+        files: of any format that is read.
+        um_per_px: (z, x) size of a pixel where the file does not tell.
+        limit: B-scans at most.
+        left_out: gets a line for each file of which not all could be read.
     """
-    subjects = (subject for place, path in enumerate(paths, 1) for subject in _of_file(place, path, um_per_px))
+    subjects = (subject for place, file in enumerate(files, 1)
+                for subject in _of_file(place, file, um_per_px, left_out))
     return itertools.islice(subjects, limit)
 
 
-def _of_file(place: int, path: Path, um_per_px: tuple[float, float] | None) -> Iterator[Subject]:
+def _of_file(place: int, file: Path, um_per_px: tuple[float, float] | None,
+             left_out: Callable[[str], object]) -> Iterator[Subject]:
     # The place among the files stands for their name, which may carry that of a patient.
-    for scan in read_scans(path):
-        yield of_scan(f"scan{place:04d}-{scan.number:03d}", scan, um_per_px)
+    try:
+        for scan in read_scans(file):
+            yield of_scan(f"scan{place:04d}-{scan.number:03d}", scan, um_per_px)
+    except DataError as error:
+        left_out(str(error))
 
 
 def of_scan(name: str, scan: BScan, um_per_px: tuple[float, float] | None) -> Subject:
