@@ -20,7 +20,8 @@ from stylegan_oct.data.preprocess import Preprocess, process
 from stylegan_oct.data.readers.bscan import BScan
 from stylegan_oct.data.sources import Refusal
 from stylegan_oct.latent.intake import Refused, Target, assumed_scale, load_targets, prepare
-from stylegan_oct.model import export_generator, read_info
+from stylegan_oct.model import read_info
+from stylegan_oct.packing import export_generator
 from stylegan_oct.training.state import create_state
 from torch_utils.checkpoint import read_header
 

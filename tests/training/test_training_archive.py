@@ -6,12 +6,12 @@ import torch
 from tiny import tiny_config, write_archive
 
 from stylegan_oct.model import (
-    export_generator,
     find_generator,
     load_generator,
     read_info,
     training_archive,
 )
+from stylegan_oct.packing import export_generator
 from stylegan_oct.training.state import create_state
 
 

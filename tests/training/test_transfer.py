@@ -9,7 +9,7 @@ from tiny import tiny_config, write_archive
 
 from dnnlib.errors import CheckpointError
 from stylegan_oct.config import TrainConfig
-from stylegan_oct.model import export_generator
+from stylegan_oct.packing import export_generator
 from stylegan_oct.training.state import create_state
 from stylegan_oct.training.transfer import start_from
 
